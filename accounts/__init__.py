@@ -1,0 +1,1 @@
+"""Who calls: Account, ApiKey, ExternalUser, and the authentication of a request."""

@@ -1,0 +1,159 @@
+"""Account (the tenant), its API keys, and the users it acts for."""
+
+import dataclasses
+import datetime
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+
+from api.clock import database_now
+
+KEY_PREFIX = "lsk_"
+SCOPES = ("files:read", "files:write", "batches:read", "batches:write")
+SECRET = re.compile(r"lsk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
+LAST_USED_RESOLUTION = datetime.timedelta(minutes=1)
+
+
+class Account(models.Model):
+    """A tenant. Keys come and go; what they made belongs to the account."""
+
+    name = models.CharField(max_length=200, unique=True)
+    is_active = models.BooleanField(
+        default=True, help_text="Keys of an account that is not active are refused."
+    )
+    created_at = models.DateTimeField(default=database_now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ExternalUser(models.Model):
+    """One user of a caller's own, known by the caller's id for them; made on first use."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="external_users")
+    external_id = models.CharField(max_length=128)
+    created_at = models.DateTimeField(default=database_now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "external_id"], name="one_external_user")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} / {self.external_id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a row belongs to: an account, and within it one external user or nobody.
+
+    It never widens: an owner without an external user does not see what belongs to one.
+    """
+
+    account: Account
+    external_user: ExternalUser | None = None
+
+
+class OwnedQuerySet(models.QuerySet[Any]):
+    def owned_by(self, owner: Owner) -> Self:
+        """Only the rows of exactly this (account, external user) pair."""
+        if owner.external_user is None:
+            return self.filter(account=owner.account, external_user__isnull=True)
+        return self.filter(account=owner.account, external_user=owner.external_user)
+
+
+class Owned(models.Model):
+    """Base of everything a caller can own."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    external_user = models.ForeignKey(
+        ExternalUser, on_delete=models.PROTECT, related_name="+", null=True, blank=True
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.account, self.external_user)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def issue(self, account: Account, name: str, **options: Any) -> tuple["ApiKey", str]:
+        """Create a key and return it with its secret, which is kept nowhere and shown only here."""
+        prefix = KEY_PREFIX + secrets.token_hex(6)
+        secret = f"{prefix}_{secrets.token_urlsafe(32)}"
+        key = self.create(
+            account=account, name=name, prefix=prefix, digest=digest_of(secret), **options
+        )
+        return key, secret
+
+    def find(self, secret: str) -> "ApiKey | None":
+        """Return the live key of this secret, or None: unknown, revoked, expired, account not active."""
+        if not SECRET.fullmatch(secret):
+            return None
+        prefix = secret[: len(KEY_PREFIX) + 12]
+        key = self.select_related("account").filter(prefix=prefix).first()
+        expected = key.digest if key else "0" * 64
+        matches = hmac.compare_digest(digest_of(secret), expected)
+        return key if key is not None and matches and key.is_live(database_now()) else None
+
+
+def digest_of(secret: str) -> str:
+    """A key holds 256 random bits, so a plain SHA-256 cannot be guessed back."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKey(models.Model):
+    """A secret that speaks for an account. Only its digest and its visible prefix are stored."""
+
+    class OnBehalfOf(models.TextChoices):
+        FORBIDDEN = "forbidden", "may not send X-On-Behalf-Of"
+        ALLOWED = "allowed", "may send X-On-Behalf-Of"
+        REQUIRED = "required", "must send X-On-Behalf-Of"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="api_keys")
+    name = models.CharField(max_length=200)
+    prefix = models.CharField(max_length=24, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list, help_text="Of: " + ", ".join(SCOPES))
+    on_behalf_of = models.CharField(
+        max_length=10, choices=OnBehalfOf.choices, default=OnBehalfOf.FORBIDDEN
+    )
+    created_at = models.DateTimeField(default=database_now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"
+
+    # Mutators
+
+    def revoke(self) -> None:
+        """End the key at once; a key that is revoked stays so."""
+        type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(
+            revoked_at=database_now()
+        )
+        self.refresh_from_db(fields=["revoked_at"])
+
+    def touch(self, now: datetime.datetime) -> None:
+        """Note the use, at most once a minute, so that a busy key is not a busy row."""
+        stale = now - LAST_USED_RESOLUTION
+        if self.last_used_at is None or self.last_used_at < stale:
+            type(self).objects.filter(
+                Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale), pk=self.pk
+            ).update(last_used_at=now)
+
+    # Properties
+
+    def is_live(self, now: datetime.datetime) -> bool:
+        expired = self.expires_at is not None and self.expires_at <= now
+        return self.revoked_at is None and not expired and self.account.is_active

@@ -1,0 +1,1 @@
+"""Batch and its shards: validation, execution, results, and everything that shows them."""

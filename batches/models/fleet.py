@@ -1,0 +1,79 @@
+"""Who works: hosts, the engines that run on them, and each engine's share of a limit. All by heartbeat."""
+
+import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from batches.models.upstream import Upstream
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    def alive(self, now: datetime.datetime) -> Self:
+        return self.filter(lease_expires_at__gt=now)
+
+
+class Host(models.Model):
+    """One `runworker`: how many engines it can run at once, and until when it counts as alive."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    name = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=50)
+    slots = models.PositiveIntegerField()  # engines it runs at once
+    started_at = models.DateTimeField()
+    lease_expires_at = models.DateTimeField()
+
+    objects = HostQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.pid})"
+
+
+class EngineQuerySet(models.QuerySet["Engine"]):
+    def alive(self, now: datetime.datetime) -> Self:
+        return self.filter(lease_expires_at__gt=now)
+
+
+class Engine(models.Model):
+    """One turn at the pump: a worker process running lines for a bounded time. Gone when the turn is over."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    lease_expires_at = models.DateTimeField(db_index=True)
+    in_flight = models.PositiveIntegerField(default=0)  # calls, at the last heartbeat
+    stopping = models.BooleanField(default=False)
+
+    objects = EngineQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.pid})"
+
+
+class Share(models.Model):
+    """How many calls one engine may have in flight for one batch, or to one upstream, of that one's limit.
+
+    The shares of living engines never add up to more than the limit: that is how it holds across all hosts.
+    """
+
+    engine = models.ForeignKey(Engine, models.CASCADE, related_name="shares")
+    batch = models.ForeignKey("batches.Batch", models.CASCADE, related_name="shares", null=True)
+    upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="shares", null=True)
+    slots = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(batch__isnull=False, upstream__isnull=True)
+                | Q(batch__isnull=True, upstream__isnull=False),
+                name="share_is_of_one_thing",
+            ),
+            models.UniqueConstraint(fields=["engine", "batch"], name="one_share_of_a_batch"),
+            models.UniqueConstraint(fields=["engine", "upstream"], name="one_share_of_an_upstream"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slots} of {self.batch_id or self.upstream_id}"

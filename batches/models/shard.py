@@ -1,0 +1,105 @@
+"""Shard: a run of request lines held by at most one engine; Segment: results of a shard, committed."""
+
+import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import F, Q
+
+from batches.models.batch import Batch
+from batches.models.fleet import Engine
+from files.models import Blob
+
+
+class ShardQuerySet(models.QuerySet["Shard"]):
+    def claimable(self, now: datetime.datetime) -> Self:
+        """Not done, and with no living owner."""
+        return self.filter(
+            Q(state=Shard.State.WAITING) | Q(state=Shard.State.RUNNING, lease_expires_at__lt=now)
+        )
+
+    def held_by(self, engine_id: str) -> Self:
+        return self.filter(state=Shard.State.RUNNING, owner_id=engine_id)
+
+
+class Shard(models.Model):
+    """A contiguous run of whole request lines of a batch's input file.
+
+    waiting -> running -> done, and back to waiting when handed back or requeued. A running shard has an owner
+    whose lease ends; whoever claims it raises `epoch`, and every write of an owner names the epoch it claimed.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+
+    batch = models.ForeignKey(Batch, models.CASCADE, related_name="shards")
+    number = models.PositiveIntegerField()
+    first_line = models.PositiveIntegerField()  # in the input file, counted from 1
+    lines = models.PositiveIntegerField()  # request lines; blank ones do not count
+    start = models.BigIntegerField()  # bytes in the input file
+    end = models.BigIntegerField()
+
+    state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
+    owner = models.ForeignKey(Engine, models.SET_NULL, related_name="shards", null=True)
+    epoch = models.PositiveIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True)
+
+    objects = ShardQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "number"], name="one_shard_a_number"),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_expires_at__isnull=False),
+                name="running_shard_has_a_lease",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["batch", "state", "number"], name="shard_next"),
+            # Few shards run at once; this finds the held and the lapsed ones among millions.
+            models.Index(
+                fields=["lease_expires_at"], name="shard_running", condition=Q(state="running")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.batch_id}#{self.number}"
+
+    # Mutators
+
+    def claim(self, engine: Engine, lease_seconds: float, now: datetime.datetime) -> bool:
+        """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
+        until = now + datetime.timedelta(seconds=lease_seconds)
+        rows = type(self).objects.claimable(now).filter(pk=self.pk, epoch=self.epoch)
+        if not rows.update(
+            state=self.State.RUNNING, owner=engine, epoch=F("epoch") + 1, lease_expires_at=until
+        ):
+            return False
+        self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
+        self.epoch += 1
+        return True
+
+
+class Segment(models.Model):
+    """Results of some lines of a shard: one immutable blob, its output lines, then its error lines, then its index.
+
+    A shard that is done has exactly one segment, with all its lines in input order. Error lines of a segment
+    from an earlier attempt of the batch no longer count: a requeue runs those lines again.
+    """
+
+    shard = models.ForeignKey(Shard, models.CASCADE, related_name="segments")
+    blob = models.ForeignKey(Blob, models.PROTECT, related_name="segments")
+    attempt = models.PositiveIntegerField()
+    output_bytes = models.BigIntegerField()
+    error_bytes = models.BigIntegerField()
+    completed = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.completed} + {self.failed}"

@@ -1,0 +1,54 @@
+"""Upstream: a model server that lines are sent to, and which one serves a model."""
+
+from django.db import models
+
+from accounts.secrets import EncryptedTextField
+from api.clock import database_now
+
+
+class UpstreamQuerySet(models.QuerySet["Upstream"]):
+    def serving(self, model: str) -> "Upstream | None":
+        """The upstream for a model: one that names it, else one that takes any; the oldest of equals."""
+        takes_any = None
+        for upstream in self.order_by("id"):
+            if model in upstream.served_models:
+                return upstream
+            if not upstream.served_models and takes_any is None:
+                takes_any = upstream
+        return takes_any
+
+
+class Upstream(models.Model):
+    """An OpenAI-compatible server. While it is paused, its lines wait; their window goes on."""
+
+    name = models.CharField(max_length=100, unique=True)
+    base_url = models.URLField(max_length=500, help_text="Up to and including /v1")
+    api_key = EncryptedTextField(blank=True, default="")
+    served_models = models.JSONField(
+        default=list, blank=True, help_text="The models it serves; an empty list means any."
+    )
+    limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Calls in flight over all workers; empty means no limit."
+    )
+    timeout_seconds = models.PositiveIntegerField(
+        default=600, help_text="The whole of one call, from connecting to the last byte."
+    )
+    paused_at = models.DateTimeField(null=True, blank=True)
+    pause_reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=database_now, editable=False)
+
+    objects = UpstreamQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    # Mutators
+
+    def pause(self, reason: str) -> bool:
+        """Send nothing more; False if it was paused already."""
+        rows = type(self).objects.filter(pk=self.pk, paused_at__isnull=True)
+        return bool(rows.update(paused_at=database_now(), pause_reason=reason[:500]))
+
+    def resume(self) -> bool:
+        rows = type(self).objects.filter(pk=self.pk, paused_at__isnull=False)
+        return bool(rows.update(paused_at=None, pause_reason=""))

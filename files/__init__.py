@@ -1,0 +1,1 @@
+"""File and its bytes: durable storage, uploads, downloads, reading of JSON lines."""
