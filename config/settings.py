@@ -162,6 +162,7 @@ BATCH_ENDPOINTS = env.list(
 )
 BATCH_COMPLETION_WINDOWS = env.list("BATCH_COMPLETION_WINDOWS", ["24h"])
 BATCH_MAX_REQUESTS = env.int("BATCH_MAX_REQUESTS", 50_000)
+BATCH_MAX_INPUTS = env.int("BATCH_MAX_INPUTS", 50_000)  # texts of one embeddings batch
 BATCH_MAX_LINE_BYTES = env.int("BATCH_MAX_LINE_BYTES", 8 * MB)
 BATCH_DEFAULT_LINE_CONCURRENCY = env.int("BATCH_DEFAULT_LINE_CONCURRENCY", 512)
 BATCH_MAX_LINE_CONCURRENCY = env.int("BATCH_MAX_LINE_CONCURRENCY", 4096)
@@ -232,6 +233,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "api.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS is a method like any other that is not there
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Longshore",
@@ -239,6 +241,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "PREPROCESSING_HOOKS": ["api.schema.without_aliases"],
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

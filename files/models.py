@@ -52,6 +52,9 @@ class FileQuerySet(OwnedQuerySet):
     def expired(self, now: datetime.datetime) -> "FileQuerySet":
         return self.filter(expires_at__lte=now)
 
+    def live(self, now: datetime.datetime) -> "FileQuerySet":
+        return self.exclude(expires_at__lte=now)
+
 
 class File(Owned):
     """A file a caller uploaded or a batch produced: an ordered list of parts."""

@@ -1,1 +1,1 @@
-"""An OpenAI-compatible stand-in for a model server, which calls itself simulated in every answer."""
+"""An OpenAI-compatible stand-in for a model server. Every answer it gives says that it is simulated."""

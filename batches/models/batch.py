@@ -54,6 +54,10 @@ class BatchQuerySet(OwnedQuerySet):
         """Batches that have not ended."""
         return self.exclude(status__in=TERMINAL)
 
+    def running(self, now: datetime.datetime) -> Self:
+        """Batches whose lines may be sent: in progress, and within their window."""
+        return self.filter(status=Status.IN_PROGRESS, expires_at__gt=now)
+
     def overdue(self, now: datetime.datetime) -> Self:
         """Batches whose window has closed and that still wait for their end by the clock."""
         return self.filter(status__in=(Status.VALIDATING, Status.IN_PROGRESS), expires_at__lte=now)
@@ -117,6 +121,8 @@ class Batch(Owned):
 
     created_at = models.DateTimeField(default=database_now, editable=False)
     expires_at = models.DateTimeField()
+    closed_by = models.CharField(max_length=200, blank=True)  # who closed the window early, and why
+    close_reason = models.TextField(blank=True)
     in_progress_at = models.DateTimeField(null=True)
     finalizing_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)

@@ -62,7 +62,8 @@ class Share(models.Model):
     engine = models.ForeignKey(Engine, models.CASCADE, related_name="shares")
     batch = models.ForeignKey("batches.Batch", models.CASCADE, related_name="shares", null=True)
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="shares", null=True)
-    slots = models.PositiveIntegerField()
+    wanted = models.PositiveIntegerField()  # calls it could make at once
+    slots = models.PositiveIntegerField()  # calls it may make at once
 
     class Meta:
         constraints = [

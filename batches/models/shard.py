@@ -69,7 +69,7 @@ class Shard(models.Model):
 
     # Mutators
 
-    def claim(self, engine: Engine, lease_seconds: float, now: datetime.datetime) -> bool:
+    def claim(self, engine: Engine | None, lease_seconds: float, now: datetime.datetime) -> bool:
         """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
         until = now + datetime.timedelta(seconds=lease_seconds)
         rows = type(self).objects.claimable(now).filter(pk=self.pk, epoch=self.epoch)

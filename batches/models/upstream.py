@@ -1,12 +1,39 @@
 """Upstream: a model server that lines are sent to, and which one serves a model."""
 
+from urllib.parse import urlsplit
+
+from django.conf import settings
 from django.db import models
 
 from accounts.secrets import EncryptedTextField
 from api.clock import database_now
 
+ENVIRONMENT = "environment"  # the name of the row that UPSTREAM_BASE_URL stands for
+
 
 class UpstreamQuerySet(models.QuerySet["Upstream"]):
+    def sync_environment(self) -> "Upstream | None":
+        """Make the row of UPSTREAM_BASE_URL say what the environment says; None when it is not set.
+
+        Called at every start. Whether it is paused stays as it is, unless its address or key has changed.
+        """
+        if not settings.UPSTREAM_BASE_URL:
+            return None
+        given = {
+            "base_url": settings.UPSTREAM_BASE_URL,
+            "api_key": settings.UPSTREAM_API_KEY,
+            "limit": settings.UPSTREAM_LIMIT,
+            "timeout_seconds": settings.UPSTREAM_TIMEOUT_SECONDS,
+        }
+        upstream, made = self.get_or_create(name=ENVIRONMENT, defaults=given)
+        if not made and any(getattr(upstream, name) != value for name, value in given.items()):
+            moved = (upstream.base_url, upstream.api_key) != (given["base_url"], given["api_key"])
+            unpaused = {"paused_at": None, "pause_reason": ""} if moved else {}
+            for name, value in (given | unpaused).items():
+                setattr(upstream, name, value)
+            upstream.save(update_fields=[*given, *unpaused])
+        return upstream
+
     def serving(self, model: str) -> "Upstream | None":
         """The upstream for a model: one that names it, else one that takes any; the oldest of equals."""
         takes_any = None
@@ -22,7 +49,7 @@ class Upstream(models.Model):
     """An OpenAI-compatible server. While it is paused, its lines wait; their window goes on."""
 
     name = models.CharField(max_length=100, unique=True)
-    base_url = models.URLField(max_length=500, help_text="Up to and including /v1")
+    base_url = models.URLField(max_length=500, help_text="Such as http://127.0.0.1:8001/v1")
     api_key = EncryptedTextField(blank=True, default="")
     served_models = models.JSONField(
         default=list, blank=True, help_text="The models it serves; an empty list means any."
@@ -41,6 +68,13 @@ class Upstream(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def url(self, endpoint: str) -> str:
+        """Where the lines of an endpoint go: `/v1/x` is `/x` under the base URL, which may leave out its /v1."""
+        base = self.base_url.rstrip("/")
+        if not urlsplit(base).path:
+            base += "/v1"
+        return base + endpoint.removeprefix("/v1")
 
     # Mutators
 

@@ -1,0 +1,191 @@
+"""The heartbeat of an engine: keeps its leases, learns what has become of its batches, settles its shares.
+
+It has a thread and a connection of its own, so that neither a slow disk nor a busy loop costs the lease.
+"""
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import Error, close_old_connections, connection
+
+from api.clock import database_now
+from batches import shares
+from batches.claims import Hand
+from batches.executor.engine import Engine as Pump
+from batches.models import Batch, Engine, Shard
+from batches.shares import Thing, Use
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 2.0  # and so the longest a cancel goes unnoticed
+BEATS_A_LEASE = 5  # at least
+LEASE_MARGIN = 0.2  # of the lease: no call starts that late in it
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """What the event loop has in hand at one moment."""
+
+    shards: Mapping[int, int]  # id -> epoch
+    uses: Mapping[Thing, Use]
+    in_flight: int
+    stopping: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class News:
+    """What the database says of it."""
+
+    proven_until: float
+    seen: Mapping[int, int]  # the shards that were asked about
+    mine: Mapping[int, int]  # the shards that are ours
+    ending: frozenset[str]  # batches that must not start another call
+    granted: Mapping[Thing, int]
+
+
+class Heartbeat(threading.Thread):
+    """Beats until stopped. All its dealings with the pump happen in the loop's thread."""
+
+    def __init__(self, engine: Engine, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._engine = engine
+        self._pump = pump
+        self._loop = loop
+        self._over = threading.Event()
+        self._failing = False
+        self.lock = threading.Lock()  # held while shards are claimed: no beat in between
+        self.shards: dict[int, int] = {}  # the shards in hand: id -> epoch
+        self._state = State({}, {}, 0, stopping=False)
+        pump.proven_until = time.monotonic() + _provable()
+
+    # In the loop's thread
+
+    def hold(self, shard: Shard, granted: Mapping[Thing, int]) -> None:
+        """A claimed shard goes to the pump, and with it the limits it came with."""
+        self.shards[shard.pk] = shard.epoch
+        self._pump.limits.update(granted)
+        self.look()
+
+    def hand(self, owners: frozenset[Any]) -> Hand:
+        """What is in hand, for the next claim: more lines of a full batch or owner would only pile up."""
+        of_batch: Counter[str] = Counter()
+        of_owner: Counter[Any] = Counter()
+        for work in self._pump.held:
+            of_batch[work.batch] += work.unstarted
+            of_owner[work.owner] += work.unstarted
+        most = settings.ENGINE_CONCURRENCY
+        limits = self._pump.limits
+        return Hand(
+            owners=owners,
+            full_owners=frozenset(owner for owner, lines in of_owner.items() if lines >= most),
+            full_batches=frozenset(
+                batch
+                for batch, lines in of_batch.items()
+                if lines and lines >= limits.get(("batch", batch), most)
+            ),
+            things=frozenset(limits),
+        )
+
+    def let_go(self, shard_id: int) -> None:
+        self.shards.pop(shard_id, None)
+
+    def look(self) -> None:
+        """Note what is in hand, for the next beat."""
+        uses = self._uses()
+        for thing in set(self._pump.limits) - set(uses):
+            del self._pump.limits[thing]
+        self._state = State(dict(self.shards), uses, self._pump.in_flight, self._over.is_set())
+
+    def _uses(self) -> dict[Thing, Use]:
+        wanted: dict[Thing, int] = {}
+        held: dict[Thing, int] = {}
+        for work in self._pump.held:
+            things: list[Thing] = [("batch", work.batch), ("upstream", work.target.key)]
+            for thing in things:
+                calls = len(work.calls)
+                wanted[thing] = wanted.get(thing, 0) + calls + work.unstarted
+                held[thing] = held.get(thing, 0) + calls
+        most = settings.ENGINE_CONCURRENCY
+        return {
+            thing: Use(min(wanted[thing], most), max(held[thing], self._pump.limits.get(thing, 0)))
+            for thing in wanted
+        }
+
+    def _hear(self, news: News) -> None:
+        self._pump.proven_until = max(self._pump.proven_until, news.proven_until)
+        for thing, slots in news.granted.items():
+            if thing in self._pump.limits:
+                self._pump.limits[thing] = slots
+        for key, epoch in news.seen.items():
+            if self.shards.get(key) == epoch and news.mine.get(key) != epoch:
+                logger.warning("Shard %s has another owner now; its calls are dropped.", key)
+                self._pump.drop(key)
+                self.let_go(key)
+        for batch in news.ending:
+            self._pump.end_batch(batch, settings.BATCH_CANCEL_GRACE_SECONDS)
+        self.look()
+
+    # In its own thread
+
+    def run(self) -> None:
+        pause = min(BEAT_SECONDS, settings.BATCH_LEASE_SECONDS / BEATS_A_LEASE)
+        while not self._over.wait(pause):
+            try:
+                close_old_connections()
+                with self.lock:
+                    news = self._beat()
+                self._failing = False
+            except Error as error:
+                if not self._failing:
+                    logger.warning("The heartbeat cannot reach the database: %s", error)
+                self._failing = True
+                connection.close()
+                continue
+            if not self._over.is_set():
+                self._loop.call_soon_threadsafe(self._hear, news)
+        connection.close()
+
+    def stop(self) -> None:
+        """Beat no more; returns when the thread has ended."""
+        self._over.set()
+        self.join()
+
+    def _beat(self) -> News:
+        started = time.monotonic()
+        state = self._state
+        now = database_now()
+        lease = now + datetime.timedelta(seconds=settings.BATCH_LEASE_SECONDS)
+        Engine.objects.filter(pk=self._engine.pk).update(
+            lease_expires_at=lease, in_flight=state.in_flight, stopping=state.stopping
+        )
+        held = Shard.objects.held_by(self._engine.pk)
+        if state.shards:
+            held.update(lease_expires_at=lease)
+        rows = list(held.values_list("pk", "epoch", "batch_id")) if state.shards else []
+        return News(
+            proven_until=started + _provable(),
+            seen=state.shards,
+            mine={key: epoch for key, epoch, _ in rows},
+            ending=_ending({batch for _, _, batch in rows}, now),
+            granted=shares.settle(self._engine, state.uses, now),
+        )
+
+
+def _provable() -> float:
+    return float(settings.BATCH_LEASE_SECONDS) * (1 - LEASE_MARGIN)
+
+
+def _ending(batches: set[str], now: Any) -> frozenset[str]:
+    """Those batches that are cancelled, past their window, or whose upstream is paused."""
+    going_on = Batch.objects.running(now).filter(pk__in=batches, upstream__paused_at__isnull=True)
+    return (
+        frozenset(batches - set(going_on.values_list("pk", flat=True))) if batches else frozenset()
+    )

@@ -1,0 +1,238 @@
+"""Step: run lines. The one place where asyncio and the ORM meet: an engine takes a turn at the pump.
+
+The event loop runs the executor. Claims and commits run in one database thread, in order. Heartbeats have a
+thread and a connection of their own, so that neither a slow disk nor a busy loop costs the lease.
+"""
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import uvloop
+from django.conf import settings
+from django.db import close_old_connections, connection
+
+from api.clock import database_now
+from batches import claims, hints, journal
+from batches.beat import Heartbeat
+from batches.claims import Claim, Hand
+from batches.executor.aiohttp_transport import AiohttpTransport
+from batches.executor.engine import Engine as Pump
+from batches.executor.lines import Code, Request, Result
+from batches.executor.work import Options, Target, Work
+from batches.models import Batch, Engine, Shard, Upstream
+from batches.shares import Thing
+from files.storage import Missing
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DRAIN_POLL_SECONDS = 0.2
+
+
+def run_turn(draining: Callable[[], bool]) -> None:
+    """Run lines of whatever is due for BATCH_TURN_SECONDS, or until there is nothing, or `draining()` says so.
+
+    Safe to run at any time, in any number: each turn is an engine of its own, and shards have one owner.
+    """
+    now = database_now()
+    engine = Engine.objects.create(
+        id=secrets.token_hex(16),
+        host=socket.gethostname()[:255],
+        pid=os.getpid(),
+        started_at=now,
+        lease_expires_at=now + datetime.timedelta(seconds=settings.BATCH_LEASE_SECONDS),
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(engine, draining))
+    except asyncio.CancelledError as error:
+        raise RuntimeError("The turn was cut off by the queue's time limit.") from error
+    finally:
+        _let_go(engine)
+
+
+def _let_go(engine: Engine) -> None:
+    """Hand back whatever the turn still holds, so that nobody has to wait for its lease."""
+    Shard.objects.held_by(engine.pk).update(
+        state=Shard.State.WAITING, owner=None, lease_expires_at=None
+    )
+    Engine.objects.filter(pk=engine.pk).delete()
+
+
+async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
+    options = Options(
+        concurrency=settings.ENGINE_CONCURRENCY,
+        max_attempts=settings.BATCH_MAX_ATTEMPTS,
+        grace_seconds=settings.BATCH_CANCEL_GRACE_SECONDS,
+    )
+    transport = AiohttpTransport(max_bytes=settings.BATCH_MAX_ANSWER_BYTES)
+    with ThreadPoolExecutor(1, "database") as thread:
+        desk = Desk(engine, thread)
+        pump = Pump(desk, transport, options)
+        heartbeat = Heartbeat(engine, pump, asyncio.get_running_loop())
+        heartbeat.start()
+        desk.heartbeat = heartbeat
+        watch = asyncio.create_task(_watch(pump, draining))
+        try:
+            await pump.run()
+        finally:
+            watch.cancel()
+            heartbeat.stop()
+            await transport.close()
+            await desk.close()
+
+
+async def _watch(pump: Pump, draining: Callable[[], bool]) -> None:
+    """Stop the pump when the turn is over, and sooner when the worker drains."""
+    turn_ends = time.monotonic() + settings.BATCH_TURN_SECONDS
+    stopping = False
+    while not draining():
+        if time.monotonic() >= turn_ends and not stopping:
+            # Calls in flight are paid for, so they may end; each has a deadline of its own.
+            stopping = True
+            pump.stop(settings.UPSTREAM_TIMEOUT_SECONDS)
+        await asyncio.sleep(DRAIN_POLL_SECONDS)
+    pump.stop(settings.BATCH_DRAIN_SECONDS)
+
+
+@dataclasses.dataclass(slots=True)
+class Held:
+    """What the database side knows of a work: the shard as it was claimed."""
+
+    shard: Shard
+    attempt: int
+    granted: dict[Thing, int]
+    doubtful: bool = False  # a commit failed without our knowing whether it took place
+
+
+class Desk:
+    """The executor's `Source`: gives it claimed shards and commits what it found out."""
+
+    def __init__(self, engine: Engine, thread: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._thread = thread
+        self._held: dict[int, Held] = {}
+        self.heartbeat: Heartbeat
+
+    async def claim(self, wanted: int, holding: frozenset[Any]) -> list[Work]:
+        hand = self.heartbeat.hand(holding)
+        taken = await self._in_thread(lambda: self._claim(wanted, hand))
+        for held, _ in taken:
+            self._held[held.shard.pk] = held
+            self.heartbeat.hold(held.shard, held.granted)
+        return [work for _, work in taken]
+
+    async def record(self, work: Work, results: list[Result], finished: bool) -> bool:
+        held = self._held[work.key]
+        mine = await self._in_thread(lambda: _record(held, results, finished))
+        if finished or not mine:
+            self._forget(work.key)
+        return mine
+
+    async def release(self, work: Work) -> None:
+        held = self._held[work.key]
+        await self._in_thread(lambda: _release(held.shard))
+        self._forget(work.key)
+
+    async def pause(self, target_key: int, reason: str) -> None:
+        def pause() -> None:
+            upstream = Upstream.objects.get(pk=target_key)
+            if upstream.pause(reason):
+                logger.error("Upstream %s is paused: %s", upstream, reason)
+
+        await self._in_thread(pause)
+
+    async def close(self) -> None:
+        """Close the thread's connection, which only that thread may do."""
+        await self._in_thread(connection.close)
+
+    def _forget(self, key: int) -> None:
+        self._held.pop(key, None)
+        self.heartbeat.let_go(key)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def run() -> T:
+            close_old_connections()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    # In the database thread
+
+    def _claim(self, wanted: int, hand: Hand) -> list[tuple[Held, Work]]:
+        with self.heartbeat.lock:
+            found = claims.claim_shards(self._engine, wanted, hand)
+        taken = []
+        try:
+            for claim in found:
+                if work := _load(claim):
+                    held = Held(claim.shard, claim.batch.attempt, claim.slots)
+                    taken.append((held, work))
+        except BaseException:
+            for claim in found:
+                _release(claim.shard)
+            raise
+        return taken
+
+
+def _load(claim: Claim) -> Work | None:
+    """The work of a shard; None when there is nothing to call, and the shard is finished already."""
+    shard, batch = claim.shard, claim.batch
+    assert batch.upstream is not None
+    lost: list[Request] = []
+    try:
+        requests = journal.unanswered(shard, batch.attempt, batch.input_file_id)
+    except Missing as missing:
+        logger.error("%s", missing)
+        requests, lost = [], journal.lost_requests(shard, batch.attempt)
+    if not requests:
+        results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
+        journal.finish(shard, batch.attempt, results, advance=True)
+        return None
+    remaining = (batch.expires_at - database_now()).total_seconds()
+    return Work(
+        key=shard.pk,
+        batch=batch.pk,
+        owner=(batch.account_id, batch.external_user_id),
+        deadline=time.monotonic() + remaining,
+        target=_target(batch.upstream, batch.endpoint),
+        requests=deque(requests),
+    )
+
+
+def _record(held: Held, results: list[Result], finished: bool) -> bool:
+    shard, attempt = held.shard, held.attempt
+    if held.doubtful:
+        # The last commit may have taken place although its answer was lost.
+        done = journal.answered(shard, attempt)
+        results = [result for result in results if result.index not in done]
+    held.doubtful = True
+    if finished:
+        mine = journal.finish(shard, attempt, results, advance=True)
+    else:
+        mine = journal.record(shard, attempt, results, settings.BATCH_LEASE_SECONDS)
+    held.doubtful = False
+    return mine
+
+
+def _release(shard: Shard) -> None:
+    """Hand a shard back at once, and wake whoever may be waiting to end its batch."""
+    rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch, state=Shard.State.RUNNING)
+    rows.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None)
+    if not Batch.objects.running(database_now()).filter(pk=shard.batch_id).exists():
+        hints.ring("finalize_batch", shard.batch_id)
+
+
+def _target(upstream: Upstream, endpoint: str) -> Target:
+    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
+    return Target(upstream.pk, upstream.url(endpoint), headers, upstream.timeout_seconds)

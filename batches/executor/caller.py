@@ -1,0 +1,155 @@
+"""One call of one line: sent, answered, judged."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from batches.executor.lines import (
+    NO_USAGE,
+    Code,
+    Result,
+    Usage,
+    answer_line,
+    closing_line,
+    read_answer,
+)
+from batches.executor.pool import Pool
+from batches.executor.recorder import Recorder
+from batches.executor.retry import Action, Decision, backoff, decide
+from batches.executor.transport import Answer, Transport, TransportError
+from batches.executor.work import Line, Options, Work
+
+logger = logging.getLogger(__name__)
+
+Outcome = Answer | TransportError
+
+
+class Caller:
+    """After a call its line has a result, or waits in the pool for the next one. Nothing else can come of it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        pool: Pool,
+        recorder: Recorder,
+        options: Options,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._recorder = recorder
+        self._options = options
+        self._clock = clock
+        self._rng = rng
+
+    async def call(self, work: Work, line: Line) -> Decision | None:
+        """Return what was decided; None after a bug, which costs this line and no other."""
+        line.calls += 1
+        started = self._clock()
+        try:
+            outcome = await self._post(work, line)
+            return self._conclude(work, line, outcome, started)
+        except Exception:
+            # Whatever went wrong with this line, the others go on.
+            logger.exception("Line %s of %s failed by a bug.", line.request.line, work.batch)
+            self._finish(work, line, self._unanswered(line, Code.INTERNAL_ERROR, started))
+            return None
+
+    async def _post(self, work: Work, line: Line) -> Outcome:
+        target, request = work.target, line.request
+        headers = {
+            **target.headers,
+            "content-type": "application/json",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "x-request-id": f"{work.batch}:{request.line}:{line.calls}",
+        }
+        try:
+            return await self._transport.post(target.url, headers, request.body, target.timeout)
+        except TransportError as error:
+            return error
+
+    def _conclude(self, work: Work, line: Line, outcome: Outcome, started: float) -> Decision:
+        usage = None
+        if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
+            usage = read_answer(outcome.body)
+        decision = decide(outcome, readable=usage is not None, now=time.time())
+        own = self._note(work, line, decision, started)
+        if decision.action is Action.RETRY and own:
+            line.attempts += 1
+        if decision.action is Action.PAUSE:
+            work.ready.appendleft(line)
+        elif self._is_final(line, decision):
+            self._finish(work, line, self._result(line, outcome, decision, usage, started))
+        else:
+            self._wait(work, line, decision)
+        return decision
+
+    def _note(self, work: Work, line: Line, decision: Decision, started: float) -> bool:
+        """Tell the breaker; return whether a failure is the line's own and not an outage's."""
+        breaker = self._pool.breaker(work)
+        if decision.down:
+            return breaker.failed(line, started, self._clock())
+        breaker.answered()
+        return True
+
+    def _is_final(self, line: Line, decision: Decision) -> bool:
+        if decision.action is Action.RETRY:
+            return line.attempts >= self._options.max_attempts
+        return decision.action in (Action.DONE, Action.FAIL)
+
+    def _wait(self, work: Work, line: Line, decision: Decision) -> None:
+        options = self._options
+        seconds = backoff(
+            line.calls, options.backoff_seconds, options.max_backoff_seconds, self._rng
+        )
+        if decision.after is not None:
+            # Never earlier than asked, and not all of them in the same instant.
+            seconds = decision.after + self._rng.uniform(0, options.backoff_seconds)
+        self._pool.wait(work, line, self._clock() + seconds)
+
+    def _result(
+        self, line: Line, outcome: Outcome, decision: Decision, usage: Usage | None, started: float
+    ) -> Result:
+        status = outcome.status if isinstance(outcome, Answer) else None
+        if decision.code is not None or not isinstance(outcome, Answer):
+            code = decision.code or Code.INTERNAL_ERROR
+            return self._unanswered(line, code, started, status)
+        completed = decision.action is Action.DONE
+        return Result(
+            line.request.index,
+            line.request.custom_id,
+            completed,
+            answer_line(line.request, outcome),
+            line.calls,
+            status,
+            "" if completed else f"http_{status}",
+            self._milliseconds(started),
+            usage or NO_USAGE,
+        )
+
+    def _unanswered(
+        self, line: Line, code: Code, started: float, status: int | None = None
+    ) -> Result:
+        return Result(
+            line.request.index,
+            line.request.custom_id,
+            False,
+            closing_line(line.request, code),
+            line.calls,
+            status,
+            code,
+            self._milliseconds(started),
+        )
+
+    def _finish(self, work: Work, line: Line, result: Result) -> None:
+        if work.gone:
+            return
+        work.left -= 1
+        work.body_bytes -= len(line.request.body)
+        self._recorder.add(work, result)
+
+    def _milliseconds(self, started: float) -> int:
+        return round((self._clock() - started) * 1000)

@@ -1,0 +1,67 @@
+"""When an upstream counts as down, and how it is tried until it is back."""
+
+import logging
+import math
+
+from batches.executor.work import Line, Options
+
+logger = logging.getLogger(__name__)
+
+
+class Breaker:
+    """One upstream: up, or down and tried by one line at a time.
+
+    It goes down after so many failures in a row that no answer came between, and up at the first answer. What
+    fails while it is down, or was in flight when it went down, is the outage's fault and never the line's.
+    """
+
+    def __init__(self, key: int, options: Options) -> None:
+        self._key = key
+        self._options = options
+        self._failures = 0
+        self._went_down = -math.inf
+        self._probe: Line | None = None
+        self._probe_at = 0.0
+        self._delay = 0.0
+        self.down = False
+
+    def allows(self, now: float) -> bool:
+        return not self.down or (self._probe is None and now >= self._probe_at)
+
+    def started(self, line: Line) -> None:
+        if self.down:
+            self._probe = line
+
+    def ended(self, line: Line) -> None:
+        """The call is over, with or without an outcome."""
+        if self._probe is line:
+            self._probe = None
+
+    def answered(self) -> None:
+        if self.down:
+            logger.warning("Upstream %s is back.", self._key)
+        self.down = False
+        self._failures = 0
+
+    def failed(self, line: Line, started: float, now: float) -> bool:
+        """Return whether the failure of a call begun at `started` is the line's own."""
+        if self.down:
+            if self._probe is line:
+                self._delay = min(2 * self._delay, self._options.max_probe_seconds)
+                self._probe_at = now + self._delay
+            return False
+        if started <= self._went_down:
+            return False
+        self._failures += 1
+        if self._failures < self._options.outage_failures:
+            return True
+        self.down = True
+        self._went_down = now
+        self._delay = self._options.probe_seconds
+        self._probe_at = now + self._delay
+        logger.warning(
+            "Upstream %s is down: %d calls in a row failed. Trying it with one line at a time.",
+            self._key,
+            self._failures,
+        )
+        return False

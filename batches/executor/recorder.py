@@ -1,0 +1,92 @@
+"""Results on their way to the source: gathered, recorded, and kept in memory while that fails."""
+
+import logging
+from collections.abc import Callable
+from enum import Enum, auto
+
+from batches.executor.lines import Result
+from batches.executor.retry import doubling
+from batches.executor.work import Options, Source, Work
+
+logger = logging.getLogger(__name__)
+
+
+class Settled(Enum):
+    HELD = auto()  # there is more to come, or the source failed
+    DONE = auto()  # finished or handed back
+    FENCED = auto()  # no longer ours
+
+
+class Recorder:
+    """Every result is recorded, or recorded again, until the source has taken it or has refused the work."""
+
+    def __init__(self, source: Source, options: Options, clock: Callable[[], float]) -> None:
+        self.unrecorded_bytes = 0
+        self._source = source
+        self._options = options
+        self._clock = clock
+
+    def add(self, work: Work, result: Result) -> None:
+        if not work.results:
+            work.flush_at = self._clock() + self._options.flush_seconds
+        work.results.append(result)
+        work.result_bytes += len(result.line)
+        self.unrecorded_bytes += len(result.line)
+
+    def forget(self, work: Work, count: int | None = None) -> None:
+        """Drop the first `count` results, or all."""
+        size = sum(len(result.line) for result in work.results[:count])
+        del work.results[:count]
+        work.result_bytes -= size
+        self.unrecorded_bytes -= size
+
+    def due(self, work: Work, now: float) -> bool:
+        if work.settling or now < work.settle_at:
+            return False
+        if work.left == 0 or (work.ending and not work.calls):
+            return True
+        return bool(work.results) and (
+            now >= work.flush_at
+            or len(work.results) >= self._options.flush_results
+            or work.result_bytes >= self._options.flush_bytes
+        )
+
+    async def settle(self, work: Work) -> Settled:
+        """Record what waits, and hand the work back if nothing more comes of it here."""
+        try:
+            settled = await self._settle(work)
+        except Exception:  # whatever the database or the disk raises, the results stay
+            work.source_failures += 1
+            delay = doubling(
+                work.source_failures,
+                self._options.source_backoff_seconds,
+                self._options.max_source_backoff_seconds,
+            )
+            work.settle_at = self._clock() + delay
+            logger.warning(
+                "Results of shard %s of %s are not recorded yet.",
+                work.key,
+                work.batch,
+                exc_info=True,
+            )
+            return Settled.HELD
+        work.source_failures = 0
+        return settled
+
+    async def _settle(self, work: Work) -> Settled:
+        results = work.results.copy()
+        finished = work.left == 0
+        if results or finished:
+            if not await self._source.record(work, results, finished):
+                return Settled.FENCED
+            if work.gone:
+                return Settled.HELD
+            self.forget(work, len(results))
+            work.flush_at = self._clock() + self._options.flush_seconds
+        if finished:
+            return Settled.DONE
+        # While it was recorded, more may have come.
+        if work.ending and not work.calls and not work.results and work.left:
+            await self._source.release(work)
+            return Settled.DONE
+        return Settled.HELD

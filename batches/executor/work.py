@@ -1,0 +1,127 @@
+"""What the executor is given to do, by whom, and how: the interface to the rest of the service."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batches.executor.lines import Request, Result
+
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an engine runs. Seconds, bytes, or counts."""
+
+    concurrency: int = 512  # calls in flight
+    max_attempts: int = 5  # of a line; only those that are its own fault count
+
+    backoff_seconds: float = 0.5  # the first wait between two calls of a line, then doubled
+    max_backoff_seconds: float = 30
+    outage_failures: int = 10  # in a row, and the upstream counts as down
+    probe_seconds: float = (
+        1  # the first wait between two tries of an upstream that is down, then doubled
+    )
+    max_probe_seconds: float = 30
+
+    flush_seconds: float = 1  # the longest an answer waits to be recorded
+    flush_results: int = 256
+    flush_bytes: int = 1 * MB
+    max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
+    max_held_bytes: int = 64 * MB  # more than this in bodies is held: no claim
+
+    claim_seconds: float = 1  # between two claims when there is enough to do
+    poll_seconds: float = 0.3  # between two claims when there is nothing to claim
+    source_backoff_seconds: float = 0.5  # the first wait after the source failed, then doubled
+    max_source_backoff_seconds: float = 10
+
+    grace_seconds: float = 5  # for calls in flight when the window closes or the upstream is paused
+    idle_seconds: float = 2  # without any work, and the engine is done
+    tick_seconds: float = 0.05  # the longest a wait or a changed limit goes unnoticed
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the requests of a shard go."""
+
+    key: int  # of the upstream
+    url: str  # complete, with the endpoint
+    headers: dict[str, str]
+    timeout: float  # seconds for one whole call
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """A request whose first call has begun."""
+
+    request: Request
+    calls: int = 0
+    attempts: int = 0  # calls whose failure was the line's own
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A claimed shard: the requests that have no result yet, and where the engine stands with them."""
+
+    key: int  # of the shard
+    batch: str
+    owner: Hashable
+    deadline: float  # by the engine's clock; no call begins after it
+    target: Target
+    requests: deque[Request]
+
+    # The engine's own
+    number: int = field(default=0, init=False)  # order of claims
+    ready: deque[Line] = field(default_factory=deque, init=False)  # to be called again, now
+    calls: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    left: int = field(init=False)  # requests without a result
+    body_bytes: int = field(init=False)  # of the requests without a result
+    ends_at: float = field(
+        default=math.inf, init=False
+    )  # finite: no new call; at that time, no call
+    gone: bool = field(default=False, init=False)  # no longer held
+
+    results: list[Result] = field(default_factory=list, init=False)  # not recorded yet
+    result_bytes: int = field(default=0, init=False)
+    flush_at: float = field(default=0, init=False)
+    settling: bool = field(default=False, init=False)
+    settle_at: float = field(default=0, init=False)  # not before, after the source failed
+    source_failures: int = field(default=0, init=False)  # in a row
+
+    def __post_init__(self) -> None:
+        self.left = len(self.requests)
+        self.body_bytes = sum(len(request.body) for request in self.requests)
+
+    @property
+    def ending(self) -> bool:
+        return self.ends_at < math.inf
+
+    @property
+    def unstarted(self) -> int:
+        return len(self.requests) + len(self.ready)
+
+
+class Source(Protocol):
+    """Who has the work and takes the results. Whatever it raises is logged and tried again later."""
+
+    async def claim(self, wanted: int, holding: frozenset[Hashable]) -> list[Work]:
+        """Return new works of about `wanted` lines; beside them, or if `wanted` is 0, one of an owner not in `holding`.
+
+        Works of a batch or upstream whose limit the held ones fill would only wait here: leave them to others.
+        """
+
+    async def record(self, work: Work, results: list[Result], finished: bool) -> bool:
+        """Make results durable; False if the work is no longer this engine's.
+
+        `finished`: every request of the work has its result now. After an exception the same results come again,
+        perhaps with more.
+        """
+
+    async def release(self, work: Work) -> None:
+        """Hand back a work that has requests without a result. Its results are recorded."""
+
+    async def pause(self, target_key: int, reason: str) -> None:
+        """Let nobody call this upstream until an operator resumes it."""

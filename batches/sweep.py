@@ -1,0 +1,112 @@
+"""Find work that is due and that nobody does, and ring for it. Reads rows only; safe at any time, on every host."""
+
+import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, QuerySet, Sum
+
+from api.clock import database_now
+from batches.hints import Cluster, Task, ring, waiting, waiting_calls
+from batches.models import Batch, Engine, Host, Shard, Status
+
+MOST_RINGS = 500  # in the queue at once; the next pass rings for the rest
+BURIED_AFTER = datetime.timedelta(hours=1)
+
+
+def sweep() -> int:
+    """Ring for every step and shard that is due and that nobody has; returns how many hints it rang.
+
+    Forgets engines and hosts that have been dead for an hour.
+    """
+    now = database_now()
+    rung = _ring_steps(now) + top_up()
+    for fleet in (Engine, Host):
+        dead = fleet.objects.filter(lease_expires_at__lt=now - BURIED_AFTER)
+        if dead.exists():  # a delete takes SQLite's write lock even when there is nothing to delete
+            dead.delete()
+    return rung
+
+
+def top_up() -> int:
+    """Ring for as many turns as the hosts have room for and the shards need; returns how many.
+
+    A turn too many ends in milliseconds, one too few is rung by the next pass.
+    """
+    now = database_now()
+    slots = Host.objects.alive(now).aggregate(slots=Sum("slots"))["slots"] or 1
+    wanted = claimable_shards(now, slots)
+    if not wanted:
+        return 0
+    engines = Engine.objects.alive(now).filter(stopping=False).count()
+    missing = max(0, wanted - engines - waiting("engine"))
+    if missing:
+        with transaction.atomic():
+            for _ in range(missing):
+                ring("run_turn", cluster="engine")
+    return missing
+
+
+def idle_work(now: datetime.datetime) -> list[Cluster]:
+    """Return the clusters that have work due and show no sign of doing any.
+
+    control: a step is due, and no step of any batch has been held within the last STALL_SECONDS. A step that
+    fails each time it is tried is thus no reason to restart, nor is a long queue of steps.
+    engine: shards can be claimed, and no engine is alive.
+    """
+    idle: list[Cluster] = []
+    recently = now - datetime.timedelta(seconds=settings.STALL_SECONDS)
+    held = Batch.objects.active().filter(step_lease_expires_at__gt=recently)
+    if any(batches.exists() for _, batches in _steps_due(now)) and not held.exists():
+        idle.append("control")
+    if claimable_shards(now, 1) and not Engine.objects.alive(now).exists():
+        idle.append("engine")
+    return idle
+
+
+def claimable_shards(now: datetime.datetime, most: int) -> int:
+    """Count shards an engine could claim now, up to `most`, in a time that does not depend on how many there are."""
+    open_batches = {
+        "batch__status": Status.IN_PROGRESS,
+        "batch__expires_at__gt": now,
+        "batch__upstream__paused_at": None,
+    }
+    shards = Shard.objects.claimable(now).filter(**open_batches)
+    # Lapsed and waiting ones apart, for each kind has an index of its own.
+    lapsed = shards.filter(state=Shard.State.RUNNING)[:most].count()
+    if lapsed == most:
+        return most
+    return lapsed + shards.filter(state=Shard.State.WAITING)[: most - lapsed].count()
+
+
+def _ring_steps(now: datetime.datetime) -> int:
+    due: list[tuple[Task, str]] = []
+    for task, batches in _steps_due(now):
+        # Never tried ones first, then by how long ago the last try was given up.
+        order = (F("step_lease_expires_at").asc(nulls_first=True), "created_at")
+        ids = batches.order_by(*order).values_list("pk", flat=True)[:MOST_RINGS]
+        due += [(task, batch_id) for batch_id in ids]
+    if not due:
+        return 0
+    queued = waiting_calls("control", MOST_RINGS)
+    missing = [(task, batch_id) for task, batch_id in due if (task, (batch_id,)) not in queued]
+    missing = missing[: MOST_RINGS - len(queued)]
+    with transaction.atomic():
+        for task, batch_id in missing:
+            ring(task, batch_id)
+    return len(missing)
+
+
+def _steps_due(now: datetime.datetime) -> list[tuple[Task, QuerySet[Batch]]]:
+    """Return each task with the batches that need it and that nobody works on; no batch is in two."""
+    idle = Batch.objects.unattended(now)
+    in_time = idle.filter(expires_at__gt=now)
+    undone = Shard.objects.filter(
+        batch=OuterRef("pk"), state__in=(Shard.State.WAITING, Shard.State.RUNNING)
+    )
+    return [
+        ("validate_batch", in_time.filter(status=Status.VALIDATING)),
+        ("finalize_batch", idle.filter(status__in=(Status.FINALIZING, Status.CANCELLING))),
+        ("finalize_batch", idle.overdue(now)),
+        ("finalize_batch", in_time.filter(~Exists(undone), status=Status.IN_PROGRESS)),
+    ]

@@ -1,0 +1,35 @@
+"""What django-q2 runs: the pipeline on one screen. Every task may run twice, at once, late, or never.
+
+validate_batch -> run_turn (any number) -> finalize_batch; sweep wakes whatever was lost on the way.
+"""
+
+from batches import cluster, execution, results, validation
+from batches import sweep as sweeping
+from files.sweep import purge_files
+
+
+def validate_batch(batch_id: str) -> None:
+    """Check the input file; a good one is cut into shards, and engines are called for."""
+    validation.validate(batch_id)
+    sweeping.top_up()
+
+
+def run_turn() -> None:
+    """Run lines of whatever is due, for a bounded time."""
+    execution.run_turn(cluster.draining)
+    sweeping.top_up()
+
+
+def finalize_batch(batch_id: str) -> None:
+    """Bring a batch to its end, if that is due."""
+    results.finalize(batch_id)
+
+
+def sweep() -> None:
+    """Find what is due and has no living owner, and wake it."""
+    sweeping.sweep()
+
+
+def purge() -> None:
+    """Remove expired files, and bytes that no row names."""
+    purge_files()

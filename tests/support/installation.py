@@ -1,0 +1,117 @@
+"""A migrated installation of its own, which real processes use and a test looks into by plain SQL."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.utils import timezone
+from django_q.signing import SignedPackage
+from psycopg import sql
+
+from tests.support.processes import ROOT
+
+
+class Installation:
+    """Where the processes of a test keep their rows and files.
+
+    environment: for their start. directory: theirs alone.
+    """
+
+    def __init__(self, directory: Path, database_url: str) -> None:
+        self.directory = directory
+        self.database_url = database_url
+        self._is_sqlite = database_url.startswith("sqlite")
+        self.environment = os.environ | {
+            "DATABASE_URL": database_url,
+            "DATA_DIR": str(directory),
+            "SECRET_KEY": settings.SECRET_KEY,
+            "BATCH_DRAIN_SECONDS": "5",
+            "PYTHONWARNINGS": "",
+        }
+
+    def manage(self, *command: str) -> None:
+        subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *command],
+            env=self.environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+
+    def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run one statement, with `?` for its parameters, and return its rows."""
+        if self._is_sqlite:
+            path = self.database_url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+                return connection.execute(statement, parameters).fetchall()
+        with psycopg.connect(self.database_url) as postgres:
+            cursor = postgres.execute(statement.replace("?", "%s").encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def enqueue(self, function: str, *args: str, queue: str) -> None:
+        """Put a task in the queue, as django-q2 does it, without a process of ours."""
+        task = {
+            "id": uuid.uuid4().hex,
+            "name": function,
+            "func": function,
+            "args": args,
+            "kwargs": {},
+            "started": timezone.now(),
+            "save": False,
+            "ack_failure": True,
+        }
+        self.execute(
+            "INSERT INTO django_q_ormq (key, payload, lock) VALUES (?, ?, ?)",
+            queue,
+            SignedPackage.dumps(task),
+            self.now(),
+        )
+
+    @contextmanager
+    def losing_hints(self) -> Iterator[None]:
+        """Within the block, whatever is put in the queue is gone at once."""
+        table = "django_q_ormq"
+        if self._is_sqlite:
+            self.execute(
+                f"CREATE TRIGGER lose AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END"
+            )
+        else:
+            self.execute(
+                "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS "
+                f"'BEGIN DELETE FROM {table}; RETURN NULL; END'"
+            )
+            self.execute(f"CREATE TRIGGER lose AFTER INSERT ON {table} EXECUTE FUNCTION lose()")
+        try:
+            yield
+        finally:
+            self.execute("DROP TRIGGER lose" if self._is_sqlite else "DROP FUNCTION lose CASCADE")
+
+    def now(self) -> object:
+        """Return the host's time as this database's rows hold it."""
+        now = timezone.now()
+        return str(now.replace(tzinfo=None)) if self._is_sqlite else now
+
+
+@contextmanager
+def fresh_database(directory: Path) -> Iterator[str]:
+    """Yield the URL of an empty database: on the server of TEST_DATABASE_URL, else a SQLite file."""
+    server = os.environ.get("TEST_DATABASE_URL", "")
+    if not server.startswith("postgres"):
+        yield f"sqlite:///{directory / 'db.sqlite3'}"
+        return
+    name = f"longshore_e2e_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield f"{server.rpartition('/')[0]}/{name}"
+        finally:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            connection.execute(drop.format(sql.Identifier(name)))

@@ -1,0 +1,1 @@
+"""What `./run` does, each command a module."""
