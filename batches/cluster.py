@@ -159,6 +159,10 @@ class PacketQueue:
     def qsize(self) -> int:
         return 0 if self.empty() else 1
 
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
 
 class SafeSentinel(Sentinel):  # type: ignore[misc]  # django-q2 declares no types
     """django-q2's guard of workers, pusher and monitor, which dies with them and they with it."""
@@ -254,6 +258,8 @@ def _run_sentinel(parent: int) -> None:
     name_process("sentinel")
     try:
         SafeSentinel(uuid.uuid4())
+    except Error as error:
+        sys.exit(f"The cluster cannot use the database: {error}")
     finally:
         # Whatever brought us here: leaving waits for children, and these do not end by themselves.
         for child in multiprocessing.active_children():

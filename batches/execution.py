@@ -154,7 +154,7 @@ class Desk:
 
     async def close(self) -> None:
         """Close the thread's connection, which only that thread may do."""
-        await self._in_thread(connection.close)
+        await self._in_thread(lambda: connection.close())  # looked up there: it is per thread
 
     def _forget(self, key: int) -> None:
         self._held.pop(key, None)

@@ -22,21 +22,21 @@ def sync_schedules() -> None:
 
     A row that is right stays as it is, so that restarts do not put its next run off.
     """
-    wanted = {recurring.task: recurring.minutes for recurring in RECURRING}
     with transaction.atomic():
         kept = set()
         for row in Schedule.objects.filter(func__startswith=f"{TASKS}.").order_by("id"):
-            known = wanted.get(row.name) == row.minutes and row.repeats == -1
-            if row.name in kept or not known:  # two hosts may have added it at once
+            recurring = (row.name, row.minutes)
+            if recurring in RECURRING and recurring not in kept and row.repeats == -1:
+                kept.add(recurring)
+            else:  # not ours any more, or two hosts added it at once
                 row.delete()
-            else:
-                kept.add(row.name)
-        for task in wanted.keys() - kept:
-            Schedule.objects.create(
-                name=task,
-                func=f"{TASKS}.{task}",
-                schedule_type=Schedule.MINUTES,
-                minutes=wanted[task],
-                repeats=-1,
-                next_run=timezone.now(),
-            )
+        for recurring in RECURRING:
+            if recurring not in kept:
+                Schedule.objects.create(
+                    name=recurring.task,
+                    func=f"{TASKS}.{recurring.task}",
+                    schedule_type=Schedule.MINUTES,
+                    minutes=recurring.minutes,
+                    repeats=-1,
+                    next_run=timezone.now(),
+                )

@@ -71,8 +71,9 @@ def read_parts(body: HttpRequest, content_type: str) -> Iterator[Part]:
                 pass
     except MultiPartParserError:
         raise _invalid("the headers of a part are too long.") from None
-    if b"--" + boundary + b"--" not in pieces.last:
-        raise _invalid("it ends before its last boundary.")
+    is_short = pieces.size < int(body.META.get("CONTENT_LENGTH") or 0)
+    if is_short or b"--" + boundary + b"--" not in pieces.last:
+        raise _invalid("it ends too early.")
 
 
 def _boundary(content_type: str) -> bytes:
@@ -102,11 +103,13 @@ def _invalid(what: str) -> ApiError:
 
 
 class _Pieces(ChunkIter):
-    """A body in pieces, of which the last bytes are remembered."""
+    """A body in pieces, which are counted, and of which the last bytes are remembered."""
 
+    size = 0
     last = b""
 
     def __next__(self) -> bytes:
         piece = super().__next__()
+        self.size += len(piece)
         self.last = (self.last + piece[-TAIL:])[-TAIL:]
         return piece

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import openai
 from django.conf import settings
@@ -23,7 +24,7 @@ from tools import parts
 from tools.processes import PYTHON, ROOT, Children, Failed, free_port, signals_as_interrupts
 
 SAMPLE = ROOT / "samples/prompts.jsonl"
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Final = "/v1/chat/completions"
 SIMULATED_MODEL = "simulated"
 SIMULATED_LATENCY = "lognormal:0.3,0.6"  # seconds
 PATIENCE_SECONDS = 180.0  # without any progress of the batch
@@ -38,7 +39,7 @@ def phase(done: str) -> Iterator[None]:
     """One line when the block has ended well: what was done and how long it took."""
     started = time.monotonic()
     yield
-    console.print(f"{done} ({time.monotonic() - started:.1f} s)")
+    say(f"{done} ({time.monotonic() - started:.1f} s)")
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,25 @@ class Results:
 
 def run_demo(model: str | None) -> int:
     """Start everything, run the batch, stop everything; returns the exit status."""
-    with parts.alone("demo"), Children(settings.DATA_DIR / "log", parts.environment()) as children:
-        port = free_port()
-        with phase("Database, upstream, web server and worker are ready"):
-            key = start(children, port)
-        model = model or choose_model()
-        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/api/v1/llm", api_key=key)
-        results = run_batch(client, children, model)
-        problems = [*find_problems(results), *verify(results.batch.id)]
-        show(results, parts.describe(children.env["UPSTREAM_BASE_URL"]), problems)
-    console.print("Everything that was started has been stopped.")
+    with parts.alone("demo"):
+        with Children(settings.DATA_DIR / "log", parts.environment()) as children:
+            problems = demonstrate(children, model)
+        say("Stopped everything that was started")
     return 1 if problems else 0
+
+
+def demonstrate(children: Children, model: str | None) -> list[str]:
+    """Run and show one batch; returns what is wrong with it."""
+    port = free_port()
+    with phase("Database, upstream, web server and worker are ready"):
+        key = start(children, port)
+    model = model or choose_model()
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/api/v1/llm", api_key=key)
+    results = run_batch(client, children, model)
+    with phase("Checked by verify_batch"):
+        problems = [*find_problems(results), *verify(results.batch.id)]
+    show(results, parts.describe(children.env["UPSTREAM_BASE_URL"]), problems)
+    return problems
 
 
 def start(children: Children, port: int) -> str:
@@ -147,7 +156,7 @@ def follow(client: openai.OpenAI, children: Children, batch: Batch) -> Batch:
 def shown_progress() -> Iterator[Callable[[Batch], None]]:
     """Yields a function of a batch that shows how far it is: a bar on a terminal, else a line."""
     if not console.is_terminal:
-        yield lambda batch: console.print(f"  {_progress(batch)}")
+        yield lambda batch: say(f"  {_progress(batch)}")
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -212,18 +221,16 @@ def verify(batch_id: str) -> list[str]:
     """What `verify_batch` has to object, from the rows and the stored bytes."""
     command = [PYTHON, "manage.py", "verify_batch", batch_id]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode == 0:
-        console.print(
-            f"verify_batch: {done.stdout.strip().splitlines()[-1] if done.stdout else 'good'}"
-        )
-        return []
-    return [f"verify_batch {batch_id}: {(done.stdout + done.stderr).strip()}"]
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode:
+        return [f"verify_batch: {said}"]
+    say(f"  {said}")
+    return []
 
 
 def show(results: Results, used: dict[str, str], problems: list[str]) -> None:
-    batch = results.batch
+    batch, counts = results.batch, counts_of(results.batch)
     table = Table(title=batch.id, show_header=False, title_justify="left")
-    counts = counts_of(batch)
     table.add_row("status", batch.status)
     table.add_row("lines", str(counts.total))
     table.add_row("completed", str(counts.completed))
@@ -234,17 +241,21 @@ def show(results: Results, used: dict[str, str], problems: list[str]) -> None:
     table.add_row("seconds", f"{results.seconds:.1f}")
     for line in results.output[:3]:
         table.add_row(line["custom_id"], _shortened(line))
-    table.add_row("files", str(results.directory))
-    for name, value in used.items():
-        table.add_row(name, value)
     console.print(table)
+    for name, value in {"files": str(results.directory), **used}.items():
+        say(f"{name:>9} : {value}")
     for problem in problems:
-        console.print(f"WRONG: {problem}", markup=False, style="red")
+        say(f"    WRONG : {problem}")
 
 
 def _shortened(line: dict[str, Any]) -> str:
-    text = str(line["response"]["body"]["choices"][0]["message"]["content"])
-    return text if len(text) <= 90 else text[:89] + "…"
+    content = str(line["response"]["body"]["choices"][0]["message"]["content"])
+    return textwrap.shorten(content, width=90, placeholder=" …")
+
+
+def say(text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, soft_wrap=True, markup=False)
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import io
 import json
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import dj_database_url
 import django
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import Error, connection, connections
+from environs import EnvError
 
 from tools.processes import PYTHON, Child, Children, Failed, wait_until
 
@@ -53,13 +56,29 @@ def alone(command: str) -> Iterator[None]:
 
 
 def set_up_django() -> None:
+    """Read the settings.
+
+    Raises:
+        Failed: variables of the environment are wrong; names them all.
+    """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
+    try:
+        django.setup()
+    except (EnvError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as reason:
+        raise Failed(f"the environment is wrong: {reason}") from reason
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # the SDK's log of each request
 
 
 def prepare_database() -> None:
-    """Bring the tables up to date; safe beside other processes that do the same."""
-    call_command("migrate", verbosity=0, interactive=False)
+    """Bring the tables up to date; safe beside other processes that do the same.
+
+    Raises:
+        Failed: the database does not answer, or refuses.
+    """
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except Error as reason:
+        raise Failed(f"the database of DATABASE_URL: {str(reason).strip()}") from reason
     connections.close_all()
 
 
@@ -88,7 +107,7 @@ def start_web(children: Children, port: int, workers: int) -> Child:
     granian = str(Path(PYTHON).with_name("granian"))
     command = [granian, "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(workers), "--blocking-threads", str(BLOCKING_THREADS)]
-    command += ["--backpressure", str(WEB_CONNECTIONS), "--respawn-failed-workers"]
+    command += ["--backpressure", str(WEB_CONNECTIONS), "--respawn-failed-workers", "--no-ws"]
     return children.start("web", [*command, "config.wsgi:application"])
 
 

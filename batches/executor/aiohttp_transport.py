@@ -14,6 +14,8 @@ AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 class AiohttpTransport:
     """A Transport. Make it inside the running loop.
 
+    connect_seconds: for name, connection and TLS together.
+
     No cookies, no proxies from the environment, no redirects, no limit on connections: the engine counts calls.
     """
 
@@ -41,7 +43,7 @@ class AiohttpTransport:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_seconds),
+                timeout=aiohttp.ClientTimeout(total=timeout, connect=self._connect_seconds),
             ) as response:
                 answer = await self._read(response)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError

@@ -138,6 +138,10 @@ class Batch(Owned):
 
     class Meta:
         verbose_name_plural = "batches"
+        permissions = [
+            ("cancel_batch", "Can cancel batches"),
+            ("requeue_batch", "Can requeue batches"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(status__in=Status.values), name="batch_status_is_known"

@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,6 +17,20 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the cluster is hardened on Linux only"
 )
 fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def tasks() -> Iterator[PacketQueue]:
+    queue = PacketQueue()
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def results() -> Iterator[PacketQueue]:
+    queue = PacketQueue()
+    yield queue
+    queue.close()
 
 
 def forked(target: Callable[..., None], *args: Any) -> Any:
@@ -57,9 +72,7 @@ def test_a_timer_is_shared_and_survives_a_process_killed_in_its_lock() -> None:
         assert timer.value == 5
 
 
-def test_every_message_is_read_by_one_reader() -> None:
-    tasks, results = PacketQueue(), PacketQueue()
-
+def test_every_message_is_read_by_one_reader(tasks: PacketQueue, results: PacketQueue) -> None:
     def read() -> None:
         while (number := tasks.get()) != "STOP":
             results.put(number)
@@ -76,9 +89,9 @@ def test_every_message_is_read_by_one_reader() -> None:
     assert results.empty()
 
 
-def test_a_reader_killed_while_it_waits_takes_nothing_along() -> None:
-    tasks, results = PacketQueue(), PacketQueue()
-
+def test_a_reader_killed_while_it_waits_takes_nothing_along(
+    tasks: PacketQueue, results: PacketQueue
+) -> None:
     def read() -> None:
         results.put(os.getpid())
         results.put(tasks.get())
@@ -95,34 +108,33 @@ def test_a_reader_killed_while_it_waits_takes_nothing_along() -> None:
 
 
 def test_one_at_a_time_waits_for_the_message_before() -> None:
-    tasks = PacketQueue(one_at_a_time=True)
-    tasks.put("first")
     second = Flag()
+    with closing(PacketQueue(one_at_a_time=True)) as tasks:
+        tasks.put("first")
 
-    def put_second() -> None:
-        tasks.put("second")
-        second.set()
+        def put_second() -> None:
+            tasks.put("second")
+            second.set()
 
-    child = forked(put_second)
-    assert not second.wait(0.2)
-    assert tasks.get() == "first"
-    assert second.wait(10)
-    child.join(10)
-    assert tasks.get() == "second"
+        child = forked(put_second)
+        assert not second.wait(0.2)
+        assert tasks.get() == "first"
+        assert second.wait(10)
+        assert tasks.get() == "second"
+        child.join(10)
 
 
 def test_an_ended_queue_says_stop_even_if_something_is_left() -> None:
     ended = Flag()
-    tasks = PacketQueue(ended=ended.is_set)
-    tasks.put("left")
-    ended.set()
-    assert tasks.get() == "STOP"
-    assert tasks.get_nowait() == "left"
-    assert tasks.get_nowait() is None
+    with closing(PacketQueue(ended=ended.is_set)) as tasks:
+        tasks.put("left")
+        ended.set()
+        assert tasks.get() == "STOP"
+        assert tasks.get_nowait() == "left"
+        assert tasks.get_nowait() is None
 
 
-def test_a_result_of_any_length_gets_through_cut() -> None:
-    results = PacketQueue()
+def test_a_result_of_any_length_gets_through_cut(results: PacketQueue) -> None:
     results.put({"ack_id": 7, "result": "x" * 1_000_000})
     wait_for(lambda: not results.empty(), "the message")
     task = results.get()

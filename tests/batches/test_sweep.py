@@ -14,6 +14,7 @@ from batches.sweep import MOST_RINGS, claimable_shards, idle_work, sweep, top_up
 
 pytestmark = pytest.mark.django_db
 HOUR = datetime.timedelta(hours=1)
+LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 MakeBatch = Callable[..., Batch]
 
 
@@ -86,18 +87,18 @@ def make_engine(lease: datetime.timedelta = HOUR, *, stopping: bool = False) -> 
     ("status", "fields", "task"),
     [
         (Status.VALIDATING, {}, "validate_batch"),
-        (Status.VALIDATING, {"expires_at": database_now() - HOUR}, "finalize_batch"),
+        (Status.VALIDATING, {"expires_at": LONG_AGO}, "finalize_batch"),
         (Status.IN_PROGRESS, {"shards": ("done", "done")}, "finalize_batch"),
         (
             Status.IN_PROGRESS,
-            {"shards": ("waiting", "done"), "expires_at": database_now() - HOUR},
+            {"shards": ("waiting", "done"), "expires_at": LONG_AGO},
             "finalize_batch",
         ),
         (Status.FINALIZING, {"shards": ("done",)}, "finalize_batch"),
-        (Status.FINALIZING, {"expires_at": database_now() - HOUR}, "finalize_batch"),
+        (Status.FINALIZING, {"expires_at": LONG_AGO}, "finalize_batch"),
         (Status.CANCELLING, {"shards": ("running",)}, "finalize_batch"),
         (Status.IN_PROGRESS, {"shards": ("running", "done")}, None),
-        (Status.COMPLETED, {"expires_at": database_now() - HOUR}, None),
+        (Status.COMPLETED, {"expires_at": LONG_AGO}, None),
         (Status.FAILED, {}, None),
         (Status.EXPIRED, {"shards": ("waiting",)}, None),
         (Status.CANCELLED, {}, None),

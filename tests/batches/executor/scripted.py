@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from batches.executor.aiohttp_transport import AiohttpTransport
@@ -157,16 +157,18 @@ class Upstream:
 
 
 @asynccontextmanager
-async def serving(script: Script = lambda call: reply()) -> AsyncIterator[Upstream]:
+async def serving(script: Script = lambda call: reply(), tls=None) -> AsyncIterator[Upstream]:
     upstream = Upstream(script)
     tasks = set()
 
     async def serve(reader, writer):
         tasks.add(asyncio.current_task())
-        await upstream.serve(reader, writer)
+        with suppress(asyncio.CancelledError):  # asyncio would log it
+            await upstream.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 24)
-    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 24, ssl=tls)
+    scheme = "https" if tls else "http"
+    upstream.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield upstream
     finally:

@@ -1,0 +1,424 @@
+"""How works end: finished, stopped, cancelled, expired, fenced, or with a source that is away."""
+
+import asyncio
+import logging
+
+import pytest
+
+from batches.executor.engine import Engine, Work
+from batches.executor.transport import Answer, Kind, TransportError
+from tests.batches.executor.scripted import (
+    Raw,
+    Scripted,
+    options,
+    reply,
+    run,
+    running,
+    serving,
+    source,
+    transport,
+    until,
+    work,
+)
+
+GOOD = Answer(200, {}, b"{}")
+
+
+class Gate:
+    """A script whose calls wait until they are let through."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+
+    async def __call__(self, id, body):
+        await self.open.wait()
+        return GOOD
+
+
+# Stop
+
+
+async def test_stop_lets_calls_in_flight_end_and_hands_back_the_rest():
+    gate, given = Gate(), source(work(10), work(5, batch="later"))
+    http = Scripted(lambda id, body: gate(id, body))
+    engine = Engine(given, http, options(concurrency=4))
+    async with running(engine):
+        await until(lambda: engine.in_flight == 4)
+        claims = len(given.claims)
+        engine.stop(60)
+        gate.open.set()
+
+    assert len(http.calls) == 4
+    assert len(given.claims) == claims
+    assert len(given.results) == 4
+    assert [one.left for one in given.released] == [6]
+    assert given.finished == []
+
+
+async def test_stop_aborts_what_does_not_end_in_time():
+    async with serving(lambda call: Raw(then="hang")) as upstream, transport() as http:
+        given = source(work(10, target=upstream.target(timeout=600)))
+        engine = Engine(given, http, options(concurrency=4))
+        async with running(engine):
+            await until(lambda: upstream.in_flight == 4)
+            engine.stop(0.05)
+        await until(lambda: upstream.aborted == 4)
+
+    assert given.results == []
+    assert [one.left for one in given.released] == [10]
+
+
+async def test_work_that_a_claim_brings_after_stop_is_handed_back():
+    given, claimed = source(work(3)), asyncio.Event()
+    claim = given.claim
+
+    async def slow(wanted, holding):
+        claimed.set()
+        await asyncio.sleep(0.05)
+        return await claim(wanted, holding)
+
+    given.claim = slow
+    http = Scripted()
+    engine = Engine(given, http, options())
+    async with running(engine):
+        await claimed.wait()
+        engine.stop(10)
+
+    assert http.calls == []
+    assert [one.left for one in given.released] == [3]
+
+
+async def test_a_cancelled_run_still_records_what_was_answered():
+    def script(id, body):
+        return GOOD if id.startswith("b:1:") else asyncio.sleep(600)
+
+    given = source(work(4))
+    engine = Engine(given, Scripted(script), options(flush_seconds=600))
+    task = asyncio.create_task(engine.run())
+    await until(lambda: engine._recorder.unrecorded_bytes)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [result.index for result in given.results] == [0]
+    assert [one.left for one in given.released] == [3]
+
+
+# One batch
+
+
+async def test_the_end_of_a_batch_leaves_the_others_alone():
+    gate = Gate()
+    given = source(work(50, batch="over"), work(5, batch="other"))
+    http = Scripted(lambda id, body: gate(id, body))
+    engine = Engine(given, http, options(concurrency=100))
+    engine.limits["batch", "over"] = 10
+    async with running(engine):
+        await until(lambda: engine.in_flight == 15)
+        engine.end_batch("over", 60)
+        gate.open.set()
+
+    assert len(http.calls) == 15
+    assert len(given.results) == 15
+    assert [(one.batch, one.left) for one in given.released] == [("over", 40)]
+    assert len(given.finished) == 1
+
+
+async def test_a_batch_that_ends_while_it_hangs_is_aborted_after_the_grace():
+    gate = Gate()
+    given = source(work(3))
+    engine = Engine(given, Scripted(lambda id, body: gate(id, body)), options())
+    async with running(engine):
+        await until(lambda: engine.in_flight == 3)
+        engine.end_batch("b", 0.02)
+        await until(lambda: given.released)
+
+    assert given.results == []
+
+
+async def test_work_of_a_batch_that_ended_during_its_claim_is_handed_back():
+    given, claimed = source(work(3)), asyncio.Event()
+    claim = given.claim
+
+    async def slow(wanted, holding):
+        works = await claim(wanted, holding)
+        claimed.set()
+        await asyncio.sleep(0.05)
+        return works
+
+    given.claim = slow
+    http = Scripted()
+    engine = Engine(given, http, options())
+    async with running(engine):
+        await claimed.wait()
+        engine.end_batch("b", 10)
+        await until(lambda: given.released)
+        given.waiting.append(work(2))  # resumed: the same batch runs again
+        await until(lambda: len(given.results) == 2)
+
+    assert len(http.calls) == 2
+
+
+async def test_when_the_window_closes_no_call_begins_and_the_rest_is_handed_back():
+    async def script(id, body):
+        await asyncio.sleep(0.01)
+        return GOOD
+
+    given = source(work(10_000, window=0.1))
+    http = Scripted(script)
+
+    await run(given, http, concurrency=4)
+
+    assert 0 < len(given.results) < 10_000
+    assert len(given.results) == len(http.calls)
+    assert [one.left for one in given.released] == [10_000 - len(given.results)]
+
+
+async def test_a_batch_that_ends_with_every_line_answered_is_finished_not_released():
+    gate, given = Gate(), source(work(3))
+    engine = Engine(given, Scripted(lambda id, body: gate(id, body)), options())
+    async with running(engine):
+        await until(lambda: engine.in_flight == 3)
+        engine.end_batch("b", 60)
+        gate.open.set()
+
+    assert len(given.finished) == 1
+    assert given.released == []
+
+
+# Fencing
+
+
+async def test_a_dropped_work_is_forgotten():
+    def script(id, body):
+        return GOOD if id.startswith("b:1:") else asyncio.sleep(600)
+
+    lost = work(4)
+    given = source(lost)
+    http = Scripted(script)
+    engine = Engine(given, http, options(flush_seconds=600))
+    async with running(engine):
+        await until(lambda: engine._recorder.unrecorded_bytes)
+        engine.drop(lost.key)
+        engine.drop(lost.key)
+        await until(lambda: http.in_flight == 0)
+        assert engine.in_flight == 0
+        assert engine._recorder.unrecorded_bytes == 0
+
+    assert (given.results, given.released, given.finished) == ([], [], [])
+
+
+async def test_a_work_that_the_source_refuses_is_dropped():
+    lost, kept = work(50, batch="lost"), work(50, batch="kept")
+    given = source(lost, kept)
+    given.fenced.add(lost.key)
+
+    await run(given, Scripted(), concurrency=8)
+
+    assert list(given.recorded) == [kept.key]
+    assert given.released == []
+
+
+async def test_a_shard_claimed_anew_replaces_the_one_still_held():
+    gate = Gate()
+    old = work(3, batch="b")
+    given = source(old)
+    http = Scripted(lambda id, body: gate(id, body))
+    engine = Engine(given, http, options(concurrency=8))
+    async with running(engine):
+        await until(lambda: engine.in_flight == 3)
+        new = Work(old.key, "b", "p", old.deadline, old.target, work(2).requests)
+        given.waiting.append(new)
+        await until(lambda: list(engine.held) == [new])
+        gate.open.set()
+
+    assert sorted(result.index for result in given.results) == [0, 1]
+    assert given.finished == [old.key]
+
+
+# A source that is away
+
+
+async def test_results_wait_while_they_cannot_be_recorded(caplog):
+    given = source(work(40))
+    given.failing.add("record")
+    engine = Engine(given, Scripted(), options(flush_results=5))
+    async with running(engine):
+        await until(lambda: "not recorded yet" in caplog.text)
+        assert given.results == []
+        given.failing.clear()
+
+    assert sorted(result.index for result in given.results) == list(range(40))
+    assert len(given.finished) == 1
+
+
+async def test_no_call_begins_while_too_much_waits_to_be_recorded():
+    given, http = source(work(1000)), Scripted()
+    given.failing.add("record")
+    engine = Engine(given, http, options(concurrency=4, max_unrecorded_bytes=1000))
+    async with running(engine):
+        await until(lambda: engine._recorder.unrecorded_bytes > 1000 and not http.in_flight)
+        calls = len(http.calls)
+        await asyncio.sleep(0.05)
+        assert len(http.calls) == calls < 20
+        given.failing.clear()
+
+    assert len(given.results) == 1000
+
+
+async def test_a_source_that_fails_at_everything_loses_nothing():
+    given = source(work(20, window=0.2), work(20, batch="other"))
+    given.failing.update({"claim", "record", "release"})
+    engine = Engine(given, Scripted(), options(concurrency=2, idle_seconds=5))
+    async with running(engine):
+        for name in ("claim", "record", "release"):
+            await asyncio.sleep(0.03)
+            given.failing.discard(name)
+        await until(lambda: sum(map(len, given.recorded.values())) >= 20)
+        engine.stop(1)
+
+    assert len(given.finished) + len(given.released) == 2
+
+
+async def test_results_are_recorded_before_the_work_is_finished():
+    def script(id, body):
+        return GOOD if int(id.split(":")[1]) <= 10 else asyncio.sleep(600)
+
+    given = source(work(12))
+    engine = Engine(given, Scripted(script), options())
+    async with running(engine):
+        await until(lambda: len(given.results) == 10)
+        assert given.finished == []
+        engine.stop(0)
+
+
+@pytest.mark.parametrize("changes", [{"flush_results": 3}, {"flush_bytes": 300}])
+async def test_many_results_are_recorded_without_waiting_for_the_clock(changes):
+    def script(id, body):
+        return GOOD if int(id.split(":")[1]) <= 3 else asyncio.sleep(600)
+
+    given = source(work(4))
+    engine = Engine(given, Scripted(script), options(flush_seconds=600, **changes))
+    async with running(engine):
+        await until(lambda: len(given.results) == 3)
+        engine.stop(0)
+
+
+async def test_works_of_a_paused_upstream_stay_until_the_pause_is_known():
+    given = source(work(10))
+    given.failing.add("pause")
+    http = Scripted(lambda id, body: Answer(401, {}, b"{}"))
+    engine = Engine(given, http, options(concurrency=2))
+    async with running(engine):
+        await until(lambda: http.calls and not engine.in_flight)
+        await asyncio.sleep(0.05)
+        assert len(engine.held) == 1
+        assert len(http.calls) <= 2
+        given.failing.clear()
+
+    assert len(given.paused) == 1
+    assert [one.left for one in given.released] == [10]
+
+
+async def test_stop_does_not_wait_for_a_pause_that_cannot_be_told():
+    given = source(work(10))
+    given.failing.add("pause")
+    http = Scripted(lambda id, body: Answer(401, {}, b"{}"))
+    engine = Engine(
+        given, http, options(max_source_backoff_seconds=600, source_backoff_seconds=600)
+    )
+    async with running(engine):
+        await until(lambda: http.calls and not engine.in_flight)
+        engine.stop(0)
+
+    assert [one.left for one in given.released] == [10]
+
+
+# An upstream that is away
+
+
+async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself():
+    down = True
+
+    def script(id, body):
+        return TransportError(Kind.BROKEN) if down else GOOD
+
+    given, http = source(work(300)), Scripted(script)
+    engine = Engine(given, http, options(concurrency=64, max_attempts=3))
+    async with running(engine):
+        await until(lambda: engine.down)
+        at_first = len(http.calls)
+        await asyncio.sleep(0.5)
+        probes = len(http.calls) - at_first
+        down = False
+
+    assert at_first <= 64 + 10
+    assert 1 <= probes <= 64 + 30
+    assert len(given.results) == 300
+    assert all(result.completed for result in given.results)
+
+
+async def test_an_outage_of_a_proxied_upstream_is_seen_in_its_502s():
+    down = True
+    async with (
+        serving(lambda call: reply({}, 502) if down else reply()) as upstream,
+        transport() as http,
+    ):
+        given = source(work(100, target=upstream.target()))
+        engine = Engine(given, http, options(concurrency=16, max_attempts=3))
+        async with running(engine):
+            await until(lambda: len(upstream.calls) > 30)
+            assert given.results == []
+            down = False
+
+    assert all(result.completed for result in given.results)
+    assert len(given.results) == 100
+
+
+# Bugs
+
+
+async def test_a_bug_costs_one_line(caplog):
+    def script(id, body):
+        return RuntimeError("boom") if id.startswith("b:3:") else GOOD
+
+    secret = [b'{"prompt":"canary %d"}' % n for n in range(5)]
+    given = source(work(5, bodies=secret))
+
+    await run(given, Scripted(script))
+
+    causes = {result.index: result.cause for result in given.results}
+    assert causes == {0: "", 1: "", 2: "internal_error", 3: "", 4: ""}
+    assert "boom" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_a_bug_in_a_side_task_ends_the_run_and_loses_no_result():
+    given = source(work(3))
+    claim = given.claim
+
+    async def once(wanted, holding):
+        if given.claims:
+            return None  # not what was agreed
+        return await claim(wanted, holding)
+
+    given.claim = once
+    engine = Engine(given, Scripted(), options(flush_seconds=600))
+    with pytest.raises(TypeError):
+        await asyncio.wait_for(engine.run(), 10)
+
+    assert sorted(result.index for result in given.results) == [0, 1, 2]
+
+
+async def test_a_failing_claim_is_tried_again(caplog):
+    caplog.set_level(logging.WARNING)
+    given = source(work(3))
+    given.failing.add("claim")
+    engine = Engine(given, Scripted(), options(idle_seconds=5))
+    async with running(engine):
+        await until(lambda: caplog.text.count("No work could be claimed") > 2)
+        given.failing.clear()
+        await until(lambda: given.finished)
+        engine.stop(0)
+
+    assert len(given.results) == 3
