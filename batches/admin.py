@@ -169,7 +169,7 @@ class UpstreamForm(forms.ModelForm):
         return self.cleaned_data["api_key"] or self.instance.api_key
 
     def clean_served_models(self) -> list[str]:
-        models = self.cleaned_data["served_models"]
+        models = self.cleaned_data["served_models"] or []
         if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
             raise forms.ValidationError('A list of texts, such as ["model-a", "model-b"].')
         return models

@@ -66,14 +66,10 @@ def idle_work(now: datetime.datetime) -> list[Cluster]:
 
 def claimable_shards(now: datetime.datetime, most: int) -> int:
     """Count shards an engine could claim now, up to `most`, in a time that does not depend on how many there are."""
-    open_batches = {
-        "batch__status": Status.IN_PROGRESS,
-        "batch__expires_at__gt": now,
-        "batch__upstream__paused_at": None,
-    }
-    shards = Shard.objects.claimable(now).filter(**open_batches)
+    batches = Batch.objects.running(now).filter(upstream__paused_at=None)
+    shards = Shard.objects.filter(batch__in=batches)
     # Lapsed and waiting ones apart, for each kind has an index of its own.
-    lapsed = shards.filter(state=Shard.State.RUNNING)[:most].count()
+    lapsed = shards.filter(state=Shard.State.RUNNING, lease_expires_at__lt=now)[:most].count()
     if lapsed == most:
         return most
     return lapsed + shards.filter(state=Shard.State.WAITING)[: most - lapsed].count()

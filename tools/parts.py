@@ -66,7 +66,8 @@ def set_up_django() -> None:
         django.setup()
     except (EnvError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as reason:
         raise Failed(f"the environment is wrong: {reason}") from reason
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # the SDK's log of each request
+    for name in ("httpx2", "openai"):  # the SDK says what each request was
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def prepare_database() -> None:

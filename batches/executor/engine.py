@@ -132,8 +132,9 @@ class Engine:
 
     def _is_over(self) -> bool:
         now = self._clock()
-        if self.held or self._claiming:
+        if self.held:
             self._busy_at = now
+        if self.held or self._claiming:
             return False
         return self._stopping or now - self._busy_at >= self._options.idle_seconds
 

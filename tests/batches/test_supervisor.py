@@ -43,8 +43,8 @@ def test_time_in_which_the_database_was_away_does_not_count() -> None:
     assert stall.observe(True, 160) is RESTART
 
 
-@pytest.mark.django_db
-def test_a_round_keeps_the_hosts_row_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.django_db(transaction=True)  # a round closes connections that are in a transaction
+def test_a_round_keeps_the_hosts_row_alive() -> None:
     rounds = Rounds(slots=3)
     rounds._round()
     first = Host.objects.get()
@@ -55,7 +55,7 @@ def test_a_round_keeps_the_hosts_row_alive(monkeypatch: pytest.MonkeyPatch) -> N
     assert second.lease_expires_at > first.lease_expires_at
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # a round closes connections that are in a transaction
 def test_an_outage_is_reported_once_and_its_end_too(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

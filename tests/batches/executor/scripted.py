@@ -248,13 +248,14 @@ class Memory:
     claims: list[tuple[int, frozenset]] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)  # names of methods that raise
     fenced: set[int] = field(default_factory=set)
+    most: int = 1000  # works that one claim brings
 
     async def claim(self, wanted, holding):
         self._check("claim")
         self.claims.append((wanted, holding))
         await asyncio.sleep(0)
         given = []
-        while self.waiting and sum(one.left for one in given) < wanted:
+        while self.waiting and len(given) < self.most and sum(one.left for one in given) < wanted:
             given.append(self.waiting.popleft())
         other = next((one for one in self.waiting if one.owner not in holding), None)
         if other is not None and not given:

@@ -1,0 +1,76 @@
+"""Fixtures for everybody: a database of the test's own, storage of the test's own, and three callers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from pytest_django.plugin import DjangoDbBlocker
+
+from accounts.models import Account, ApiKey
+from tests.factories import AccountFactory, client_of
+from tests.support.server import Server, serving
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, request: pytest.FixtureRequest
+) -> None:
+    """Keep SQLite in a file, as in production: a database in memory is never locked and never shared."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        database.setdefault("TEST", {})["NAME"] = str(settings.DATA_DIR / f"test_{worker}.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def storage_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own storage, empty; made on first use."""
+    monkeypatch.setattr(settings, "STORAGE_DIR", tmp_path / "storage")
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def account(db: None) -> Account:
+    return AccountFactory()
+
+
+@pytest.fixture
+def api(account: Account) -> Client:
+    """A client with a key of `account` that may do everything but act for others."""
+    return client_of(account)
+
+
+@pytest.fixture
+def behalf(account: Account) -> Client:
+    """A client with a key of `account` that may send X-On-Behalf-Of."""
+    return client_of(account, on_behalf_of=ApiKey.OnBehalfOf.ALLOWED)
+
+
+@pytest.fixture
+def stranger(db: None) -> Client:
+    """A client with a key of another account."""
+    return client_of(AccountFactory())
+
+
+@pytest.fixture(scope="session")
+def _server(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    with django_db_blocker.unblock():
+        name = str(connection.settings_dict["NAME"])
+    base = os.environ["DATABASE_URL"]
+    url = f"{base.rpartition('/')[0]}/{name}" if base else f"sqlite:///{name}"
+    with serving(url, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(_server: Server, transactional_db: None) -> Server:
+    """A real granian over the test's database, with storage of its own for the whole session."""
+    return _server
