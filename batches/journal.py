@@ -16,7 +16,7 @@ from django.db.models import F
 from api.clock import database_now
 from batches import hints
 from batches.executor.lines import Code, Request, Result, closing_line, parse_shard
-from batches.models import Batch, Segment, Shard, Status
+from batches.models import USAGE, Batch, Segment, Shard, Status
 from files.content import open_file, save_blob, store
 from files.models import Blob, File
 from files.storage import Missing, Reader, storage
@@ -200,7 +200,7 @@ def _pack(lines: Sequence[tuple[Entry, bytes]]) -> _Packed:
         "completed": len(output),
         "failed": len(error),
     }
-    for name in ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"):
+    for name in USAGE:
         sums[name] = sum(getattr(entry, name) for entry in entries)
     return _Packed([*output, *error, index], sums)
 
@@ -252,14 +252,11 @@ def _keep(shard: Shard, finished: bool, lease_seconds: float) -> bool:
 
 def _count(batch_id: str, attempt: int, results: Sequence[Result]) -> None:
     completed = sum(result.completed for result in results)
-    usages = [result.usage for result in results]
+    counts = {"completed": completed, "failed": len(results) - completed}
+    for name in USAGE:
+        counts[name] = sum(getattr(result.usage, name) for result in results)
     Batch.objects.filter(pk=batch_id, attempt=attempt).update(
-        completed=F("completed") + completed,
-        failed=F("failed") + len(results) - completed,
-        input_tokens=F("input_tokens") + sum(usage.input_tokens for usage in usages),
-        cached_tokens=F("cached_tokens") + sum(usage.cached_tokens for usage in usages),
-        output_tokens=F("output_tokens") + sum(usage.output_tokens for usage in usages),
-        reasoning_tokens=F("reasoning_tokens") + sum(usage.reasoning_tokens for usage in usages),
+        **{name: F(name) + count for name, count in counts.items()}
     )
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
 
 from accounts.models import Owner
 from api.clock import database_now
 from batches import hints
-from batches.models import TERMINAL, Batch, Segment, Shard, Status, Transition
+from batches.models import TERMINAL, USAGE, Batch, Segment, Shard, Status, Transition
 from files.models import File
+
+KEPT = ("completed", *USAGE)  # what a requeue counts on with
 
 
 class InputGone(Exception):
@@ -132,19 +133,8 @@ def _reopen(batch: Batch, everything: bool) -> dict[str, Any]:
     if everything:
         Segment.objects.filter(shard__batch=batch).delete()
         shards.update(state=Shard.State.WAITING)
-        return dict.fromkeys(("completed", *USAGE), 0)
+        return dict.fromkeys(KEPT, 0)
     with_failures = Segment.objects.filter(shard__batch=batch, failed__gt=0).values("shard")
     if not shards.filter(pk__in=with_failures).update(state=Shard.State.WAITING):
         raise Batch.Conflict(batch, Status.IN_PROGRESS)
-    return totals(batch, "completed", *USAGE)
-
-
-USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-
-
-def totals(batch: Batch, *columns: str) -> dict[str, int]:
-    """The sums of these columns over the batch's segments."""
-    sums = Segment.objects.filter(shard__batch=batch).aggregate(
-        **{column: Sum(column, default=0) for column in columns}
-    )
-    return {column: int(value) for column, value in sums.items()}
+    return Segment.objects.of(batch).totals(*KEPT)

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.db import transaction
 
 from api.clock import database_now
-from batches import journal, lifecycle
+from batches import journal
 from batches.executor.lines import Code
-from batches.models import Batch, Segment, Shard, Status
+from batches.models import USAGE, Batch, Segment, Shard, Status
 from files.models import File, FilePart, Purpose
 from files.storage import Missing
 
@@ -21,7 +21,7 @@ ACTOR = "finalizer"
 CLOCK = "clock"
 STEP_SECONDS = 30
 RENEW_SECONDS = 5
-SUMS = ("completed", "failed", *lifecycle.USAGE)
+SUMS = ("completed", "failed", *USAGE)
 
 
 def finalize(batch_id: str) -> None:
@@ -101,7 +101,7 @@ def _assemble(batch: Batch, end: Status) -> None:
             fields = {
                 "output_file": _result_file(batch, "output"),
                 "error_file": _result_file(batch, "error"),
-            } | lifecycle.totals(batch, *SUMS)
+            } | Segment.objects.of(batch).totals(*SUMS)
         actor, reason = ACTOR, ""
         if end == Status.EXPIRED:
             actor, reason = batch.closed_by or CLOCK, batch.close_reason
@@ -110,7 +110,7 @@ def _assemble(batch: Batch, end: Status) -> None:
 
 def _result_file(batch: Batch, kind: str) -> File | None:
     """The output or the error file, made of the shards' ranges in order; None when it would be empty."""
-    segments = Segment.objects.filter(shard__batch=batch, **{f"{kind}_bytes__gt": 0})
+    segments = Segment.objects.of(batch).filter(**{f"{kind}_bytes__gt": 0})
     ranges = segments.order_by("shard__number").values_list(
         "blob_id", "output_bytes", "error_bytes"
     )

@@ -74,6 +74,8 @@ class Recorder:
         return settled
 
     async def _settle(self, work: Work) -> Settled:
+        if work.gone:  # since this was begun; another work may have its key by now
+            return Settled.HELD
         results = work.results.copy()
         finished = work.left == 0
         if results or finished:

@@ -2,12 +2,13 @@
 
 from batches.models.batch import TERMINAL, TRANSITIONS, Batch, Status, Transition
 from batches.models.fleet import Engine, Host, Share
-from batches.models.shard import Segment, Shard
+from batches.models.shard import USAGE, Segment, Shard
 from batches.models.upstream import Upstream
 
 __all__ = [
     "TERMINAL",
     "TRANSITIONS",
+    "USAGE",
     "Batch",
     "Engine",
     "Host",

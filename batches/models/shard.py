@@ -4,11 +4,13 @@ import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 
 from batches.models.batch import Batch
 from batches.models.fleet import Engine
 from files.models import Blob
+
+USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
 class ShardQuerySet(models.QuerySet["Shard"]):
@@ -82,6 +84,16 @@ class Shard(models.Model):
         return True
 
 
+class SegmentQuerySet(models.QuerySet["Segment"]):
+    def of(self, batch: Batch) -> Self:
+        return self.filter(shard__batch=batch)
+
+    def totals(self, *columns: str) -> dict[str, int]:
+        """The sums of these columns."""
+        sums = self.aggregate(**{column: Sum(column, default=0) for column in columns})
+        return {column: int(value) for column, value in sums.items()}
+
+
 class Segment(models.Model):
     """Results of some lines of a shard: one immutable blob, its output lines, then its error lines, then its index.
 
@@ -100,6 +112,8 @@ class Segment(models.Model):
     cached_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
+
+    objects = SegmentQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.completed} + {self.failed}"

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
 from batches.executor.engine import Engine, Work
+from batches.executor.recorder import Recorder, Settled
 from batches.executor.transport import Answer, Kind, TransportError
 from tests.batches.executor.scripted import (
     Raw,
@@ -236,6 +238,18 @@ async def test_a_shard_claimed_anew_replaces_the_one_still_held():
     assert given.finished == [old.key]
 
 
+async def test_nothing_of_a_work_that_is_gone_reaches_the_source():
+    """Its shard may be held anew, under the same key."""
+    lost = work(0)
+    lost.gone = True
+    given = source()
+
+    settled = await Recorder(given, options(), time.monotonic).settle(lost)
+
+    assert settled is Settled.HELD
+    assert (given.recorded, given.finished, given.released) == ({}, [], [])
+
+
 # A source that is away
 
 
@@ -253,7 +267,7 @@ async def test_results_wait_while_they_cannot_be_recorded(caplog):
 
 
 async def test_no_call_begins_while_too_much_waits_to_be_recorded():
-    given, http = source(work(1000)), Scripted()
+    given, http = source(work(100)), Scripted()
     given.failing.add("record")
     engine = Engine(given, http, options(concurrency=4, max_unrecorded_bytes=1000))
     async with running(engine):
@@ -263,7 +277,7 @@ async def test_no_call_begins_while_too_much_waits_to_be_recorded():
         assert len(http.calls) == calls < 20
         given.failing.clear()
 
-    assert len(given.results) == 1000
+    assert len(given.results) == 100
 
 
 async def test_a_source_that_fails_at_everything_loses_nothing():
