@@ -94,7 +94,7 @@ def requeue(batch: Batch, *, actor: str, reason: str = "", everything: bool = Fa
         now = database_now()
         held = File.objects.owned_by(batch.owner).live(now).filter(pk=batch.input_file_id).first()
         if held is None:
-            raise InputGone(f"{batch.pk} cannot run again: its input file is gone.")
+            raise InputGone(f"The batch {batch.pk} cannot run again: its input file is gone.")
         fields: dict[str, Any] = {
             "attempt": batch.attempt + 1,
             "held_file": held,

@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -98,7 +97,7 @@ def _delete_blobs(blobs: list[Blob]) -> None:
     keys = [blob.pk for blob in blobs]
     Blob.objects.filter(pk__in=keys).delete()
     # robust: an object that cannot be deleted now is an orphan, and found again as one.
-    transaction.on_commit(partial(_delete_objects, keys), robust=True)
+    transaction.on_commit(lambda: _delete_objects(keys), robust=True)
 
 
 def _delete_objects(keys: list[str]) -> None:

@@ -57,9 +57,11 @@ class Results:
 def run_demo(model: str | None) -> int:
     """Start everything, run the batch, stop everything; returns the exit status."""
     with parts.alone("demo"):
-        with Children(settings.DATA_DIR / "log", parts.environment()) as children:
-            problems = demonstrate(children, model)
-        say("Stopped everything that was started")
+        try:
+            with Children(settings.DATA_DIR / "log", parts.environment()) as children:
+                problems = demonstrate(children, model)
+        finally:
+            say("Stopped everything that was started")
     return 1 if problems else 0
 
 

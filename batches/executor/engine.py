@@ -110,8 +110,10 @@ class Engine:
         """
         self._busy_at = self._clock()
         try:
-            while not self._is_over():
+            while True:
                 self._turn(self._clock())
+                if self._is_over():
+                    return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._options.tick_seconds):
                         await self._changed.wait()

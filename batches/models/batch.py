@@ -82,7 +82,7 @@ class Batch(Owned):
 
         def __init__(self, batch: "Batch", to: Status) -> None:
             self.status = Status(batch.status)
-            super().__init__(f"{batch.pk} is {batch.status} and cannot become {to}")
+            super().__init__(f"The batch {batch.pk} is {batch.status} and cannot become {to}.")
 
     id = models.CharField(max_length=64, primary_key=True, default=new_batch_id, editable=False)
     created_by = models.CharField(max_length=200, editable=False)  # the key's prefix, or a command

@@ -3,12 +3,22 @@
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 
 from accounts.secrets import EncryptedTextField
 from api.clock import database_now
 
 ENVIRONMENT = "environment"  # the name of the row that UPSTREAM_BASE_URL stands for
+
+
+def check_base_url(text: str) -> None:
+    """Take any http or https address, host names without a dot too, as inside a cluster."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValidationError("An address such as http://127.0.0.1:8001/v1 is needed.")
+    if url.username or url.password:
+        raise ValidationError("The key goes into its own field, not into the address.")
 
 
 class UpstreamQuerySet(models.QuerySet["Upstream"]):
@@ -49,7 +59,11 @@ class Upstream(models.Model):
     """An OpenAI-compatible server. While it is paused, its lines wait; their window goes on."""
 
     name = models.CharField(max_length=100, unique=True)
-    base_url = models.URLField(max_length=500, help_text="Such as http://127.0.0.1:8001/v1")
+    base_url = models.CharField(
+        max_length=500,
+        validators=[check_base_url],
+        help_text="Such as http://127.0.0.1:8001/v1",
+    )
     api_key = EncryptedTextField(blank=True, default="")
     served_models = models.JSONField(
         default=list, blank=True, help_text="The models it serves; an empty list means any."

@@ -37,14 +37,17 @@ class Installation:
             "PYTHONWARNINGS": "",
         }
 
-    def manage(self, *command: str) -> None:
-        subprocess.run(
+    def manage(self, *command: str) -> str:
+        """Run a management command and return what it printed; fail the test when it fails."""
+        done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *command],
             env=self.environment,
             cwd=ROOT,
-            check=True,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, f"{command} failed: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Run one statement, with `?` for its parameters, and return its rows."""
@@ -102,16 +105,17 @@ class Installation:
 
 @contextmanager
 def fresh_database(directory: Path) -> Iterator[str]:
-    """Yield the URL of an empty database: on the server of TEST_DATABASE_URL, else a SQLite file."""
-    server = os.environ.get("TEST_DATABASE_URL", "")
-    if not server.startswith("postgres"):
+    """Yield the URL of an empty database: on the PostgreSQL server the tests use, else a SQLite file."""
+    url = os.environ.get("TEST_DATABASE_URL") or settings.DATABASE_URL
+    if not url.startswith("postgres"):
         yield f"sqlite:///{directory / 'db.sqlite3'}"
         return
     name = f"longshore_e2e_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
+    server = url.rpartition("/")[0]
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield f"{server.rpartition('/')[0]}/{name}"
+            yield f"{server}/{name}"
         finally:
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
             connection.execute(drop.format(sql.Identifier(name)))

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,17 @@ def request(
 
 
 @contextmanager
-def serving(database_url: str, directory: Path) -> Iterator[Server]:
-    """Run granian over a database until the block ends."""
+def serving(
+    database_url: str, directory: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run granian over a database until the block ends. `variables` are added to its environment."""
     storage = directory / "storage"
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "STORAGE_DIR": str(storage),
         "SECRET_KEY": settings.SECRET_KEY,
         "PYTHONWARNINGS": "",
+        **(variables or {}),
     }
     port = _free_port()
     command = f"-m granian --interface wsgi --port {port} --blocking-threads 4 --no-log"

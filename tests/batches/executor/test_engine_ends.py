@@ -232,6 +232,7 @@ async def test_a_shard_claimed_anew_replaces_the_one_still_held():
         new = Work(old.key, "b", "p", old.deadline, old.target, work(2).requests)
         given.waiting.append(new)
         await until(lambda: list(engine.held) == [new])
+        await until(lambda: engine.in_flight == http.in_flight == 2)  # the old calls are aborted
         gate.open.set()
 
     assert sorted(result.index for result in given.results) == [0, 1]

@@ -50,6 +50,14 @@ async def test_a_work_whose_lines_are_all_answered_is_finished_at_once():
     assert len(given.finished) == 1
 
 
+async def test_a_turn_without_patience_still_looks_for_work_once():
+    given = source(work(3))
+
+    await run(given, Scripted(), idle_seconds=0)
+
+    assert len(given.results) == 3
+
+
 async def test_an_owner_with_a_few_lines_does_not_wait_behind_one_with_many():
     given = source(work(500, batch="big", owner="a"), work(10, batch="small", owner="b"))
     http = Scripted()

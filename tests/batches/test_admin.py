@@ -1,0 +1,142 @@
+"""The operators' pages: each opens, shows no secret, and acts only through the domain."""
+
+import datetime
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import Account, Owner
+from api.clock import database_now
+from batches import lifecycle
+from batches.models import Batch, Engine, Host, Segment, Shard, Share, Status, Upstream
+from files.content import save_blob, store
+from tests.factories import FileFactory, secret_of
+
+OURS = [
+    model
+    for app in ("accounts", "files", "batches")
+    for model in apps.get_app_config(app).get_models()
+]
+SECRET = "upstream-secret-canary"
+
+
+@pytest.fixture
+def batch(account: Account) -> Batch:
+    file = FileFactory(account)
+    return lifecycle.submit(
+        Owner(account),
+        "lsk_test",
+        input_file_id=file.pk,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+    )
+
+
+@pytest.fixture
+def rows(batch: Batch, account: Account) -> None:
+    """One row of every model."""
+    now = database_now()
+    soon = now + datetime.timedelta(minutes=1)
+    secret_of(account)
+    Owner(account, account.external_users.create(external_id="user-1"))
+    upstream = Upstream.objects.create(name="u", base_url="http://127.0.0.1:1/v1", api_key=SECRET)
+    engine = Engine.objects.create(id="e", host="h", pid=1, started_at=now, lease_expires_at=soon)
+    Host.objects.create(
+        id="h", name="h", pid=1, version="1", slots=1, started_at=now, lease_expires_at=soon
+    )
+    Share.objects.create(engine=engine, upstream=upstream, wanted=1, slots=1)
+    shard = Shard.objects.create(batch=batch, number=0, first_line=1, lines=1, start=0, end=10)
+    blob = save_blob(store(b"x"))
+    Segment.objects.create(
+        shard=shard, blob=blob, attempt=1, output_bytes=1, error_bytes=0, completed=1, failed=0
+    )
+
+
+def staff(*permissions: str) -> Client:
+    user = User.objects.create_user(f"user-{len(permissions)}", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def act(client: Client, action: str, batch: Batch) -> Any:
+    form = {"action": action, "_selected_action": [batch.pk]}
+    return client.post(reverse("admin:batches_batch_changelist"), form, follow=True)
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
+def test_every_model_is_registered_unless_it_is_shown_inside_another(model: Any) -> None:
+    inline = {inline.model for page in admin.site._registry.values() for inline in page.inlines}
+
+    assert admin.site.is_registered(model) or model in inline
+
+
+@pytest.mark.parametrize(
+    "model", [m for m in OURS if admin.site.is_registered(m)], ids=lambda m: m.__name__
+)
+def test_every_page_opens_and_shows_no_secret(model: Any, rows: None, admin_client: Client) -> None:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    row = model.objects.first()
+
+    pages = [
+        admin_client.get(reverse(f"{name}_changelist")),
+        admin_client.get(reverse(f"{name}_changelist"), {"q": "x"}),
+        admin_client.get(reverse(f"{name}_change", args=[row.pk])),
+    ]
+
+    assert [page.status_code for page in pages] == [200, 200, 200]
+    assert not any(SECRET in page.content.decode() for page in pages)
+
+
+def test_an_operator_cancels_and_the_history_says_who(batch: Batch) -> None:
+    response = act(staff("view_batch", "cancel_batch"), "cancel", batch)
+
+    batch.refresh_from_db()
+    assert batch.status == Status.CANCELLING
+    assert batch.history.last().actor == "operator user-2"
+    assert "Cancelled: 1." in response.content.decode()
+
+
+def test_a_refusal_names_the_batch_and_its_state(batch: Batch) -> None:
+    response = act(staff("view_batch", "requeue_batch"), "requeue", batch)
+
+    assert f"The batch {batch.pk} is validating" in response.content.decode()
+
+
+@pytest.mark.parametrize("action", ["cancel", "requeue", "requeue_all"])
+def test_who_may_only_look_cannot_act(action: str, batch: Batch) -> None:
+    act(staff("view_batch"), action, batch)
+
+    batch.refresh_from_db()
+    assert batch.status == Status.VALIDATING
+
+
+@pytest.mark.parametrize("page", ["add", "delete"])
+def test_rows_of_the_machine_cannot_be_made_or_removed_by_hand(
+    page: str, batch: Batch, admin_client: Client
+) -> None:
+    arguments = [] if page == "add" else [batch.pk]
+
+    response = admin_client.post(reverse(f"admin:batches_batch_{page}", args=arguments))
+
+    assert response.status_code == 403
+
+
+def test_an_upstreams_key_goes_in_and_an_empty_field_keeps_it(
+    rows: None, admin_client: Client
+) -> None:
+    upstream = Upstream.objects.get()
+    url = reverse("admin:batches_upstream_change", args=[upstream.pk])
+    form = {"name": "u", "base_url": "http://127.0.0.1:2/v1", "timeout_seconds": 5}
+
+    admin_client.post(url, form | {"served_models": '["m"]', "api_key": ""})
+
+    upstream.refresh_from_db()
+    assert (upstream.base_url, upstream.served_models) == ("http://127.0.0.1:2/v1", ["m"])
+    assert upstream.api_key == SECRET
