@@ -31,7 +31,7 @@ def decrypt(token: str) -> str:
         ) from None
 
 
-class EncryptedTextField(models.TextField):
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # cannot be subscripted at run time
     """Text in Python, ciphertext in the database. An empty text stays empty."""
 
     def get_prep_value(self, value: Any) -> Any:

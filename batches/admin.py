@@ -32,7 +32,7 @@ class TransitionInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Batch)
 class BatchAdmin(Look):
-    list_display = [
+    list_display = (
         "id",
         "account",
         "external_user",
@@ -43,7 +43,7 @@ class BatchAdmin(Look):
         "model",
         "endpoint",
         "created_at",
-    ]
+    )
     list_filter = ["status"]
     list_select_related = ["account", "external_user__account"]
     search_fields = ["=id", "=external_user__external_id", "=account__name"]
@@ -51,7 +51,7 @@ class BatchAdmin(Look):
     inlines = [TransitionInline]
     actions = ["cancel", "requeue", "requeue_all"]
     fieldsets = [
-        (None, {"fields": ["id", "status", "attempt", ("total", "completed", "failed"), "errors"]}),
+        (None, {"fields": ["id", "status", "attempt", "total", "completed", "failed", "errors"]}),
         ("Asked for", {"fields": ["account", "external_user", "created_by", "endpoint", "model"]}),
         (
             "Limits",
@@ -166,7 +166,7 @@ class UpstreamForm(forms.ModelForm):
         fields = ["name", "base_url", "api_key", "served_models", "limit", "timeout_seconds"]
 
     def clean_api_key(self) -> str:
-        return self.cleaned_data["api_key"] or self.instance.api_key
+        return str(self.cleaned_data["api_key"] or self.instance.api_key)
 
     def clean_served_models(self) -> list[str]:
         models = self.cleaned_data["served_models"] or []

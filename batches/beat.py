@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
@@ -71,7 +71,8 @@ class Heartbeat(threading.Thread):
     def hold(self, shard: Shard, granted: Mapping[Thing, int]) -> None:
         """A claimed shard goes to the pump, and with it the limits it came with."""
         self.shards[shard.pk] = shard.epoch
-        self._pump.limits.update(granted)
+        for thing, slots in granted.items():
+            self._pump.limits[thing] = slots
         self.look()
 
     def hand(self, owners: frozenset[Any]) -> Hand:
@@ -91,7 +92,7 @@ class Heartbeat(threading.Thread):
                 for batch, lines in of_batch.items()
                 if lines and lines >= limits.get(("batch", batch), most)
             ),
-            things=frozenset(limits),
+            things=cast("frozenset[Thing]", frozenset(limits)),
         )
 
     def let_go(self, shard_id: int) -> None:

@@ -99,7 +99,7 @@ def _quick(line: bytes, endpoint: str) -> RequestLine | None:
         or not custom_id.strip()
         or not body.model
         or body.stream
-        or memoryview(content)[:4] in (b"", b"null")
+        or bytes(memoryview(content)[:4]) in (b"", b"null")
         or not _is_plain(line, raw)
     ):
         return None
@@ -138,7 +138,7 @@ def _diagnose(line: bytes, number: int, endpoint: str) -> RequestLine | list[Pro
     if isinstance(found, str):
         return [Problem("invalid_json_line", found, None, number)]
     problems = _frame_problems(found, endpoint)
-    body = _json(found["body"]) if "body" in found else None
+    body: Any = _json(found["body"]) if "body" in found else None
     if isinstance(body, dict):
         problems += _body_problems(body, endpoint)
     problems += _duplicates(line, endpoint)

@@ -1,6 +1,6 @@
 """The Batch API. Each method: read the request, one domain call, answer."""
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -56,7 +56,7 @@ class BatchList(APIView):
     def post(self, request: Request) -> Response:
         asked = BatchCreateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        caller: Caller = request.user
+        caller = cast(Caller, request.user)
         batch = lifecycle.submit(caller.owner, caller.key.prefix, **asked.validated_data)
         return Response(represent_batch(batch))
 
@@ -88,7 +88,7 @@ class BatchCancel(APIView):
     )
     def post(self, request: Request, batch_id: str) -> Response:
         batch = _find(request, batch_id)
-        caller: Caller = request.user
+        caller = cast(Caller, request.user)
         try:
             lifecycle.cancel(batch, actor=caller.key.prefix)
         except Batch.Conflict as conflict:
@@ -98,7 +98,7 @@ class BatchCancel(APIView):
 
 
 def _own(request: Request) -> Any:
-    caller: Caller = request.user
+    caller = cast(Caller, request.user)
     return Batch.objects.owned_by(caller.owner)
 
 

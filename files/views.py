@@ -1,9 +1,10 @@
 """The Files API: upload, list, retrieve, download, delete."""
 
+import re
 from typing import cast
 
 from django.db.models import QuerySet
-from django.http import UnreadablePostError
+from django.http import QueryDict, UnreadablePostError
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -13,7 +14,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import Caller
 from api.clock import database_now
-from api.errors import Conflict, Unavailable, invalid_value
+from api.errors import ApiError, Conflict, Unavailable, echo, invalid_value
 from api.limits import FILE_PAGE
 from api.pagination import page, page_query
 from api.resources import FILE
@@ -31,6 +32,7 @@ from files.sweep import Held, delete_file
 from files.upload import Upload, receive, save
 
 TAGS = ["Files"]
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class FilesView(APIView):
@@ -57,6 +59,7 @@ class FileList(FilesView):
         parameters=[
             ON_BEHALF_OF,
             OpenApiParameter("purpose", str, enum=Purpose.values),
+            OpenApiParameter("sha256", str, description="Of the content, as a file shows it."),
             OpenApiParameter("limit", int, description="1 to 10000; 10000 if not given."),
             OpenApiParameter("order", str, enum=["asc", "desc"], description="By `created_at`."),
             OpenApiParameter("after", str, description="The last id of the page before."),
@@ -65,12 +68,7 @@ class FileList(FilesView):
     )
     def get(self, request: Request) -> Response:
         query = page_query(request.query_params, FILE_PAGE, ordered=True)
-        files = self.files()
-        purpose = request.query_params.get("purpose")
-        if purpose is not None:
-            if purpose not in Purpose.values:
-                raise invalid_value("purpose", purpose, Purpose.values)
-            files = files.filter(purpose=purpose)
+        files = _narrow(self.files(), request.query_params)
         return Response(page(files, query, FILE, FileSerializer().to_representation))
 
     @extend_schema(
@@ -137,6 +135,24 @@ class FileContent(FilesView):
     )
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         return download(request, self.get_file(file_id))
+
+
+def _narrow(files: QuerySet[File], params: QueryDict) -> QuerySet[File]:
+    """Keep what `purpose` and `sha256` ask for, the filters of the SDKs."""
+    purpose, sha256 = params.get("purpose"), params.get("sha256")
+    if purpose is not None:
+        if purpose not in Purpose.values:
+            raise invalid_value("purpose", purpose, Purpose.values)
+        files = files.filter(purpose=purpose)
+    if sha256 is not None:
+        if not SHA256.fullmatch(sha256):
+            raise ApiError(
+                f"Invalid 'sha256': '{echo(sha256)}'. Expected 64 hex digits in lower case.",
+                code="invalid_value",
+                param="sha256",
+            )
+        files = files.filter(sha256=sha256)
+    return files
 
 
 def _store(request: Request) -> tuple[Upload, Stored]:

@@ -232,7 +232,8 @@ def verify(batch_id: str) -> list[str]:
 
 def show(results: Results, used: dict[str, str], problems: list[str]) -> None:
     batch, counts = results.batch, counts_of(results.batch)
-    table = Table(title=batch.id, show_header=False, title_justify="left")
+    table = Table(show_header=False)
+    table.add_row("batch", batch.id)
     table.add_row("status", batch.status)
     table.add_row("lines", str(counts.total))
     table.add_row("completed", str(counts.completed))

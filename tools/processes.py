@@ -112,7 +112,10 @@ class Child:
 
 
 class Children:
-    """The processes of one command. Leaving the `with` block stops them all, in the reverse of their order."""
+    """The processes of one command. Leaving the `with` block stops them all, in the reverse of their order.
+
+    One at a time, so that a worker's calls can end while the simulator still answers them.
+    """
 
     def __init__(
         self, logs: Path, env: Mapping[str, str], echo: Callable[[str], Echo] | None = None
@@ -131,7 +134,6 @@ class Children:
         try:
             for child in children:
                 child.ask_to_stop()
-            for child in children:
                 child.wait(deadline - time.monotonic())
         except KeyboardInterrupt:
             pass  # a second Ctrl-C: no more waiting

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,18 +89,32 @@ def run_pytest(name: str, arguments: list[str], env: dict[str, str], report: Rep
     """Run and show pytest, and note what it skipped."""
     started = time.monotonic()
     command = [PYTHON, "-m", "pytest", "-n", "2", *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
+    # A session of its own, so that a Ctrl-C reaches it once: from here.
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            show_pytest(process, report)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            raise
+    note = f"exit status {process.returncode}" if process.returncode else ""
+    outcome = "failed" if process.returncode else "ran"
+    report.parts.append(Part(name, outcome, time.monotonic() - started, note))
+
+
+def show_pytest(process: "subprocess.Popen[str]", report: Report) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         sys.stdout.write(line)
         sys.stdout.flush()
         read_pytest_line(line.rstrip("\n"), report)
-    status = process.wait()
-    note = "" if status == 0 else f"exit status {status}"
-    outcome = "failed" if status else "ran"
-    report.parts.append(Part(name, outcome, time.monotonic() - started, note))
 
 
 def read_pytest_line(line: str, report: Report) -> None:

@@ -94,7 +94,7 @@ def greet(url: str, upstream: str) -> None:
 
 def make_first_accounts() -> dict[str, str]:
     """An API key and an operator, each made and told once: on the first start."""
-    made = {}
+    made = {"key": f"./run manage create_api_key --account {ACCOUNT} --name NAME makes another"}
     if not apps.get_model("accounts", "ApiKey").objects.filter(account__name=ACCOUNT).exists():
         secret = parts.issue_key(ACCOUNT, "first")
         made["key"] = f"{secret} (of the account {ACCOUNT}; it is not shown again)"

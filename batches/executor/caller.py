@@ -26,7 +26,7 @@ Outcome = Answer | TransportError
 
 
 class Caller:
-    """After a call its line has a result, or waits in the pool for the next one. Nothing else can come of it."""
+    """After a call its line has a result, or waits in the pool for the next one, or its upstream is to be paused."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Caller:
         if decision.action is Action.RETRY and own:
             line.attempts += 1
         if decision.action is Action.PAUSE:
-            work.ready.appendleft(line)
+            pass  # its work is handed back with it
         elif self._is_final(line, decision):
             self._finish(work, line, self._result(line, outcome, decision, usage, started))
         else:

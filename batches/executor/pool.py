@@ -72,8 +72,7 @@ class Pool:
     def wake(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             _, _, work, line = heapq.heappop(self._waiting)
-            if not work.gone:
-                work.ready.append(line)
+            work.ready.append(line)
 
     # Calls
 

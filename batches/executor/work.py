@@ -49,11 +49,14 @@ class Target:
 
     key: int  # of the upstream
     url: str  # complete, with the endpoint
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)  # the upstream's key is among them
     timeout: float  # seconds for one whole call
 
 
-@dataclass(slots=True, eq=False)
+# No repr of these two: bodies must not end up in a log.
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Line:
     """A request whose first call has begun."""
 
@@ -62,7 +65,7 @@ class Line:
     attempts: int = 0  # calls whose failure was the line's own
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Work:
     """A claimed shard: the requests that have no result yet, and where the engine stands with them."""
 

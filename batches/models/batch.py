@@ -46,7 +46,9 @@ TRANSITIONS: dict[Status, tuple[Status, ...]] = {
     Status.CANCELLED: (Status.VALIDATING, Status.IN_PROGRESS),
 }
 TERMINAL = frozenset({Status.FAILED, Status.COMPLETED, Status.EXPIRED, Status.CANCELLED})
-STAMPS = {status: f"{status.value}_at" for status in Status if status != Status.VALIDATING}
+STAMPS: dict[Status, str] = {
+    status: f"{status.value}_at" for status in Status if status != Status.VALIDATING
+}
 
 
 class BatchQuerySet(OwnedQuerySet):
@@ -183,7 +185,8 @@ class Batch(Owned):
     def _swap(
         self, was: Status, to: Status, attempt: int, actor: str, reason: str, fields: dict[str, Any]
     ) -> bool:
-        now = max(database_now(), self.created_at)
+        stamps = [getattr(self, stamp) for stamp in STAMPS.values()]
+        now = max(database_now(), self.created_at, *filter(None, stamps))  # if the clock went back
         changes = {"status": to, "step_lease_expires_at": None} | fields
         if stamp := STAMPS.get(to):
             changes[stamp] = now

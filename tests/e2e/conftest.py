@@ -3,25 +3,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fleet import Fleet, Upstream, simulated
 from tests.support.installation import Installation, fresh_database
 
 
-@pytest.fixture(scope="module")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with fresh_database(tmp_path_factory.mktemp("database")) as url:
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database with every table and no row, to copy."""
+    directory = tmp_path_factory.mktemp("template")
+    with fresh_database(directory) as url:
+        Installation(directory, url).manage("migrate", "-v0")
         yield url
 
 
-@pytest.fixture(scope="module")
-def migrated(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    Installation(tmp_path_factory.mktemp("migration"), database_url).manage("migrate", "-v0")
-    return database_url
+@pytest.fixture
+def installation(migrated: str, tmp_path: Path) -> Iterator[Installation]:
+    """A database and files of the test's own."""
+    with fresh_database(tmp_path, migrated) as url:
+        yield Installation(tmp_path, url)
 
 
 @pytest.fixture
-def installation(migrated: str, tmp_path: Path) -> Installation:
-    """The module's database with an empty queue and no batches, and files of the test's own."""
-    installation = Installation(tmp_path, migrated)
-    for table in ("django_q_ormq", "django_q_schedule", "batches_batch", "batches_host"):
-        installation.execute(f"DELETE FROM {table}")
-    return installation
+def upstream(installation: Installation) -> Iterator[Upstream]:
+    with simulated(installation) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def fleet(installation: Installation, upstream: Upstream) -> Fleet:
+    return Fleet(installation, upstream)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -43,8 +44,8 @@ class Worker:
         ended = self.process.poll() is not None
         return ended and not any(members(session) for session in self.sessions)
 
-    def stage_due_batch(self) -> None:
-        self.send("stage_batch", "finalizing")
+    def stage_due_batch(self, status: str = "finalizing") -> None:
+        self.send("stage_batch", status)
         batches = "SELECT count(*) FROM batches_batch"
         wait_for(lambda: self.installation.execute(batches) == [(1,)], "a batch whose step is due")
 
@@ -130,6 +131,20 @@ def test_it_gives_up_when_a_restart_does_not_help(worker: Worker) -> None:
     assert worker.process.returncode == 1
     log = (worker.installation.directory / "worker.log").read_text()
     assert "giving up" in log
+
+
+def test_a_step_is_done_although_the_queue_is_emptied_again_and_again(worker: Worker) -> None:
+    worker.stage_due_batch("cancelling")
+    emptied = time.monotonic()
+
+    def is_cancelled() -> bool:
+        nonlocal emptied
+        if time.monotonic() - emptied > 2:
+            emptied = time.monotonic()
+            worker.installation.execute("DELETE FROM django_q_ormq")
+        return worker.installation.execute("SELECT status FROM batches_batch") == [("cancelled",)]
+
+    wait_for(is_cancelled, "the batch to be cancelled", 60)
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet(installation: Installation) -> None:

@@ -65,6 +65,22 @@ def test_a_file_a_running_batch_needs_is_kept(api: Client, account: Account) -> 
     assert api.get(f"{FILES}/{file.pk}/content").getvalue()
 
 
+def test_a_batch_that_takes_the_file_at_that_moment_wins(
+    api: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FileFactory(account)
+    hold(file)
+
+    def delete_without_looking(self: File) -> None:
+        FilePart.objects.filter(file=self).delete()
+        File.objects.filter(pk=self.pk)._raw_delete("default")
+
+    monkeypatch.setattr(File, "delete", delete_without_looking)
+
+    assert api.delete(f"{FILES}/{file.pk}").status_code == 409
+    assert api.get(f"{FILES}/{file.pk}/content").getvalue()
+
+
 def test_a_file_of_an_ended_batch_can_be_deleted(api: Client, account: Account) -> None:
     file = FileFactory(account)
     hold(file).move(Status.FAILED, actor="test")

@@ -71,11 +71,11 @@ LONG = "Content-Type: multipart/form-data; boundary=" + "B" * 300
         (["Content-Type: multipart/form-data"], WHOLE, 400, "invalid_multipart"),
         ([LONG], WHOLE, 400, "invalid_multipart"),
         ([FORM.replace("BB", "CC")], WHOLE, 400, "invalid_multipart"),
-        ([FORM], b"", 400, "missing_required_parameter"),
+        ([FORM], b"", 400, "invalid_multipart"),
         ([FORM], b"--BB--\r\n", 400, "missing_required_parameter"),
         ([FORM], WHOLE.removesuffix(b"--BB--\r\n"), 400, "invalid_multipart"),
         ([FORM], form(PURPOSE, FILE)[:-20], 400, "invalid_multipart"),
-        ([FORM], form(b"X: " + b"y" * 200_000, FILE), 400, "missing_required_parameter"),
+        ([FORM], form(b"X: " + b"y" * 200_000, FILE), 400, "invalid_multipart"),
         ([FORM], form(FILE, FILE), 400, "too_many_files"),
         ([FORM], form(*[FILE] * 150), 400, "too_many_files"),
         (

@@ -67,6 +67,20 @@ async def test_caller_that_hangs_up_frees_its_place(start_simulator):
     assert (await client.chat("third"))[0] == 200
 
 
+async def test_call_whose_caller_hung_up_is_not_counted_again_when_its_time_comes(start_simulator):
+    client = await start_simulator(latency=0.3)
+    gone = asyncio.create_task(client.chat("first"))
+    await until(lambda: _stat(client, "in_flight", 1))
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+
+    await client.chat("second")  # as long as the first, and later: its time has come as well
+
+    stats = await client.stats()
+    assert stats["by_status"] == {"499": 1, "200": 1}
+    assert stats["in_flight"] == 0
+
+
 async def _stat(client, name, value):
     return (await client.stats())[name] == value
 

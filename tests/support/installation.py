@@ -1,6 +1,7 @@
 """A migrated installation of its own, which real processes use and a test looks into by plain SQL."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -28,7 +29,7 @@ class Installation:
     def __init__(self, directory: Path, database_url: str) -> None:
         self.directory = directory
         self.database_url = database_url
-        self._is_sqlite = database_url.startswith("sqlite")
+        self.is_sqlite = database_url.startswith("sqlite")
         self.environment = os.environ | {
             "DATABASE_URL": database_url,
             "DATA_DIR": str(directory),
@@ -51,13 +52,24 @@ class Installation:
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Run one statement, with `?` for its parameters, and return its rows."""
-        if self._is_sqlite:
+        if self.is_sqlite:
             path = self.database_url.removeprefix("sqlite:///")
             with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
                 return connection.execute(statement, parameters).fetchall()
         with psycopg.connect(self.database_url) as postgres:
             cursor = postgres.execute(statement.replace("?", "%s").encode(), parameters)
             return cursor.fetchall() if cursor.description else []
+
+    def can_write(self) -> bool:
+        """Whether nobody holds SQLite's one write lock. PostgreSQL has none."""
+        if self.is_sqlite:
+            path = self.database_url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(path, timeout=0.2)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    return False
+        return True
 
     def enqueue(self, function: str, *args: str, queue: str) -> None:
         """Put a task in the queue, as django-q2 does it, without a process of ours."""
@@ -82,7 +94,7 @@ class Installation:
     def losing_hints(self) -> Iterator[None]:
         """Within the block, whatever is put in the queue is gone at once."""
         table = "django_q_ormq"
-        if self._is_sqlite:
+        if self.is_sqlite:
             self.execute(
                 f"CREATE TRIGGER lose AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END"
             )
@@ -95,25 +107,33 @@ class Installation:
         try:
             yield
         finally:
-            self.execute("DROP TRIGGER lose" if self._is_sqlite else "DROP FUNCTION lose CASCADE")
+            self.execute("DROP TRIGGER lose" if self.is_sqlite else "DROP FUNCTION lose CASCADE")
 
     def now(self) -> object:
         """Return the host's time as this database's rows hold it."""
         now = timezone.now()
-        return str(now.replace(tzinfo=None)) if self._is_sqlite else now
+        return str(now.replace(tzinfo=None)) if self.is_sqlite else now
 
 
 @contextmanager
-def fresh_database(directory: Path) -> Iterator[str]:
-    """Yield the URL of an empty database: on the PostgreSQL server the tests use, else a SQLite file."""
+def fresh_database(directory: Path, template: str = "") -> Iterator[str]:
+    """Yield the URL of a new database: on the PostgreSQL server the tests use, else a SQLite file.
+
+    template: URL of the database to copy, which nobody is connected to; without it the new one is empty.
+    """
     url = os.environ.get("TEST_DATABASE_URL") or settings.DATABASE_URL
     if not url.startswith("postgres"):
-        yield f"sqlite:///{directory / 'db.sqlite3'}"
+        path = directory / "db.sqlite3"
+        if template:
+            shutil.copy(template.removeprefix("sqlite:///"), path)
+        yield f"sqlite:///{path}"
         return
     name = f"longshore_e2e_{uuid.uuid4().hex[:12]}"
     server = url.rpartition("/")[0]
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        copied = template.rpartition("/")[2] or "template1"
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(copied)))
         try:
             yield f"{server}/{name}"
         finally:

@@ -140,13 +140,12 @@ def test_python_without_venv_is_told_what_to_install(project, monkeypatch, missi
 
 
 def test_pip_that_fails_is_quoted_and_leaves_no_stamp(project):
-    (project / "requirements.lock").write_text("longshore-has-no-such-package==0\n")
+    (project / "requirements.lock").write_text("no such line\n")
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/.stamp").write_text(f"{bootstrap.THIS_PYTHON}\nold\n")
     os.symlink(sys.executable, project / ".venv/bin/python")
-    (project / "requirements.lock").write_text("no such line\n")
 
-    with pytest.raises(bootstrap.Failed, match="pip could not install requirements.lock"):
+    with pytest.raises(bootstrap.Failed, match="pip could not install"):
         bootstrap.prepare(project, dev=False)
 
     assert not (project / ".venv/.stamp").exists()

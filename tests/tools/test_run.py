@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,10 @@ def run(project, *arguments, **environment):
 def add_python(project, name, *, new_enough):
     """A Python by that name, which claims to be new or old."""
     script = project / "path" / name
-    real = shutil.which("python3")
     status = "0" if new_enough else "1"
-    script.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {status}\necho {name}\nexec {real} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit {status}\necho {name}\nexec {sys.executable} "$@"\n'
+    )
     script.chmod(0o755)
 
 

@@ -6,9 +6,11 @@ import time
 
 import pytest
 
-from batches.executor.engine import Engine, Work
+from batches.executor.engine import Engine, Target, Work
+from batches.executor.lines import Request
 from batches.executor.recorder import Recorder, Settled
 from batches.executor.transport import Answer, Kind, TransportError
+from batches.executor.work import Line
 from tests.batches.executor.scripted import (
     Raw,
     Scripted,
@@ -210,6 +212,24 @@ async def test_a_dropped_work_is_forgotten():
     assert (given.results, given.released, given.finished) == ([], [], [])
 
 
+async def test_an_answer_that_comes_in_spite_of_the_drop_is_forgotten_too():
+    async def stubborn(id, body):
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            return GOOD
+
+    given = source(work(4))
+    http = Scripted(stubborn)
+    engine = Engine(given, http, options())
+    async with running(engine):
+        await until(lambda: http.in_flight == 4)
+        engine.drop(next(iter(engine.held)).key)
+
+    assert engine._recorder.unrecorded_bytes == 0
+    assert (given.results, given.released) == ([], [])
+
+
 async def test_a_work_that_the_source_refuses_is_dropped():
     lost, kept = work(50, batch="lost"), work(50, batch="kept")
     given = source(lost, kept)
@@ -237,6 +257,28 @@ async def test_a_shard_claimed_anew_replaces_the_one_still_held():
 
     assert sorted(result.index for result in given.results) == [0, 1]
     assert given.finished == [old.key]
+
+
+async def test_a_work_that_is_dropped_while_it_is_recorded_is_not_handed_back():
+    given, lost, recording, go_on = source(), work(2), asyncio.Event(), asyncio.Event()
+
+    async def slow(work, results, finished):
+        recording.set()
+        await go_on.wait()
+        return True
+
+    given.record = slow
+    given.waiting.append(lost)
+    http = Scripted(lambda id, body: GOOD if id == "b:1:1" else asyncio.sleep(600))
+    engine = Engine(given, http, options())
+    async with running(engine):
+        await recording.wait()
+        engine.end_batch("b", 0)
+        await until(lambda: not engine.in_flight)
+        engine.drop(lost.key)
+        go_on.set()
+
+    assert given.released == []
 
 
 async def test_nothing_of_a_work_that_is_gone_reaches_the_source():
@@ -335,6 +377,19 @@ async def test_works_of_a_paused_upstream_stay_until_the_pause_is_known():
     assert [one.left for one in given.released] == [10]
 
 
+async def test_an_upstream_that_was_paused_is_called_again_when_its_work_comes_back():
+    refused = True
+    http = Scripted(lambda id, body: Answer(401, {}, b"{}") if refused else GOOD)
+    given = source(work(3))
+    engine = Engine(given, http, options(idle_seconds=5))
+    async with running(engine):
+        await until(lambda: given.released and not engine.in_flight)
+        refused = False
+        given.waiting.append(work(3))
+        await until(lambda: len(given.results) == 3)
+        engine.stop(0)
+
+
 async def test_stop_does_not_wait_for_a_pause_that_cannot_be_told():
     given = source(work(10))
     given.failing.add("pause")
@@ -352,13 +407,14 @@ async def test_stop_does_not_wait_for_a_pause_that_cannot_be_told():
 # An upstream that is away
 
 
-async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself():
+@pytest.mark.parametrize("lines", [5, 300])
+async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself(lines):
     down = True
 
     def script(id, body):
         return TransportError(Kind.BROKEN) if down else GOOD
 
-    given, http = source(work(300)), Scripted(script)
+    given, http = source(work(lines)), Scripted(script)
     engine = Engine(given, http, options(concurrency=64, max_attempts=3))
     async with running(engine):
         await until(lambda: engine.down)
@@ -366,10 +422,11 @@ async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself():
         await asyncio.sleep(0.5)
         probes = len(http.calls) - at_first
         down = False
+        await until(lambda: not engine.down)
 
     assert at_first <= 64 + 10
     assert 1 <= probes <= 64 + 30
-    assert len(given.results) == 300
+    assert len(given.results) == lines
     assert all(result.completed for result in given.results)
 
 
@@ -406,6 +463,14 @@ async def test_a_bug_costs_one_line(caplog):
     assert causes == {0: "", 1: "", 2: "internal_error", 3: "", 4: ""}
     assert "boom" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_nothing_that_may_be_logged_shows_a_prompt_or_a_key():
+    target = Target(1, "http://upstream.invalid/", {"authorization": "Bearer canary"}, 5)
+    shown = repr(target) + repr(work(target=target, bodies=[b'"canary"']))
+    shown += repr(Line(Request(0, 1, b'"a"', b'"canary"')))
+
+    assert "canary" not in shown
 
 
 async def test_a_bug_in_a_side_task_ends_the_run_and_loses_no_result():

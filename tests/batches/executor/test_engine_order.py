@@ -197,6 +197,7 @@ async def test_a_limit_of_one_batch_leaves_the_slots_to_others():
         return GOOD
 
     given = source(work(50, batch="slow"), work(50, batch="fast"))
+    given.most = 1
     engine = Engine(given, Scripted(script), options(concurrency=20))
     engine.limits["batch", "slow"] = 2
     async with running(engine):

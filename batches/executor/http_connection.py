@@ -1,0 +1,131 @@
+"""One connection to an upstream, one call at a time."""
+
+import asyncio
+from typing import cast
+
+from batches.executor.http_message import Reader
+from batches.executor.transport import Answer, Kind, TransportError
+
+PIECE_BYTES = 64 * 1024  # of a long body, written when the one before has nearly left
+
+
+class Connection(asyncio.Protocol):
+    """Carries a call, then the next.
+
+    reusable: the last answer is whole, and nothing speaks against another call.
+    deadline, idle_since: by the loop's clock; kept here for the owner.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
+        self.closed = False
+        self.reusable = False
+        self.deadline = 0.0
+        self.idle_since = 0.0
+        self._loop = loop
+        self._max_bytes = max_bytes
+        self._transport: asyncio.Transport
+        self._answer: asyncio.Future[Answer] | None = None  # set during a call, with its reader
+        self._reader: Reader | None = None
+        self._unsent = memoryview(b"")
+        self._paused = False
+
+    def send(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
+        """Send a request; the future brings its answer, or a TransportError.
+
+        Raises:
+            TransportError: BROKEN; the connection has closed.
+        """
+        if self.closed:
+            raise TransportError(Kind.BROKEN, "the connection closed before the request")
+        self.reusable = False
+        self._reader = Reader(self._max_bytes)
+        self._answer = self._loop.create_future()
+        if len(body) <= PIECE_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._unsent = memoryview(body)
+            self._transport.write(head)
+            self._send_more()
+        return self._answer
+
+    def fail(self, error: TransportError) -> None:
+        """End the call with an error, and the connection with it."""
+        answer = self._end_call()
+        self.abort()
+        if answer is not None and not answer.done():  # done: its caller has been cancelled
+            answer.set_exception(error)
+
+    def abort(self) -> None:
+        """Close at once; what is not sent is dropped."""
+        if not self.closed:
+            self.closed = True
+            self.reusable = False
+            self._unsent = memoryview(b"")
+            self._end_call()
+            self._transport.abort()
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but class
+
+    def data_received(self, data: bytes) -> None:
+        if self._reader is None:
+            self.abort()  # nobody asked
+            return
+        try:
+            answer = self._reader.feed(data)
+        except TransportError as error:
+            self.fail(error)
+        else:
+            if answer is not None:
+                self._succeed(answer, keep=self._reader.keep)
+
+    def eof_received(self) -> None:
+        self._end()  # now: to close properly, the loop would first send what the upstream no longer reads
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:
+            self._end()
+        else:
+            self.fail(TransportError(Kind.BROKEN, type(exc).__name__))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send_more()
+
+    # Parts of a call
+
+    def _send_more(self) -> None:
+        while self._unsent and not self._paused and not self._transport.is_closing():
+            piece, self._unsent = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
+            self._transport.write(piece)
+
+    def _succeed(self, answer: Answer, *, keep: bool) -> None:
+        future = self._end_call()
+        if keep and not self._unsent:
+            self.reusable = True
+        else:
+            self.abort()
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _end(self) -> None:
+        """The upstream has closed: this may be how the answer ends, and is the end of the connection."""
+        if self._reader is not None:
+            try:
+                self._succeed(self._reader.end(), keep=False)
+            except TransportError as error:
+                self.fail(error)
+        self.abort()
+
+    def _end_call(self) -> asyncio.Future[Answer] | None:
+        """Keep nothing of the call, which may be megabytes; return its future."""
+        if self._reader is not None:
+            self._reader.release()
+            self._reader = None
+        answer, self._answer = self._answer, None
+        return answer

@@ -1,0 +1,84 @@
+"""A worker that stops for a while: short of its lease nothing happens, past it the worker has lost its shards."""
+
+import signal
+import sys
+
+import pytest
+
+from tests.support.fleet import Batch, Fleet, Worker
+from tests.support.processes import wait_for
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
+]
+LINES = 60
+IN_FLIGHT = 20  # two engines of ten
+
+
+def _freeze(fleet: Fleet, worker: Worker) -> None:
+    """Stop every process of the worker, between two of its writes: SQLite has one writer, frozen or not."""
+
+    def frozen() -> bool:
+        worker.signal(signal.SIGSTOP)
+        if fleet.installation.can_write():
+            return True
+        worker.signal(signal.SIGCONT)
+        return False
+
+    wait_for(frozen, "a moment in which the worker does not write")
+
+
+def _engines(fleet: Fleet) -> set[str]:
+    return {row[0] for row in fleet.installation.execute("SELECT id FROM batches_engine")}
+
+
+def test_a_worker_that_thaws_after_its_lease_changes_nothing(fleet: Fleet) -> None:
+    fleet.upstream.set(latency=1.0)
+    with fleet.worker() as zombie:
+        batch = fleet.submit(LINES)
+        batch.wait_for_results(10)
+        _freeze(fleet, zombie)
+        frozen, started, recorded = _engines(fleet), fleet.upstream.called(), batch.recorded()
+        with fleet.worker() as worker:
+            batch.wait_until("completed")
+            batch.assert_whole()
+            before, calls = batch.digest(), fleet.upstream.called()
+            zombie.signal(signal.SIGCONT)
+            wait_for(lambda: not frozen & _engines(fleet), "the frozen turns to end")
+            worker.signal(signal.SIGKILL)
+        assert (batch.digest(), fleet.upstream.called()) == (before, calls)
+        assert calls - LINES <= started - recorded <= 2 * IN_FLIGHT
+        _works_on(fleet)
+    batch.assert_whole()
+    assert batch.digest() == before
+
+
+def _works_on(fleet: Fleet) -> None:
+    """The thawed worker is as good as any."""
+    fleet.upstream.set(latency=0)
+    batch = fleet.submit(LINES)
+    batch.wait_until("completed")
+    batch.assert_whole()
+
+
+def test_a_freeze_shorter_than_the_lease_brings_no_second_owner(fleet: Fleet) -> None:
+    fleet.upstream.set(latency=1.0)
+    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "30"
+    with fleet.worker() as worker:
+        batch = fleet.submit(20)
+        wait_for(lambda: batch.shards("state = 'running'") == 2, "both shards to be claimed")
+        _freeze(fleet, worker)
+        with fleet.worker() as other:
+            _look_around(fleet, other)
+            worker.signal(signal.SIGCONT)
+            batch.wait_until("completed")
+    batch.assert_whole()
+    assert batch.shards("epoch = 1") == 2
+    assert fleet.upstream.called() == 20
+
+
+def _look_around(fleet: Fleet, worker: Worker) -> None:
+    """Wait until the worker has had the time to take what is not somebody else's: another batch."""
+    small: Batch = fleet.submit(1, "--account", "other")
+    small.wait_until("completed")
