@@ -25,7 +25,6 @@ class TransitionInline(ReadOnly, admin.TabularInline):
     model = Transition
     verbose_name_plural = "history"
     fields = ["at", "attempt", "from_status", "to_status", "actor", "reason"]
-    readonly_fields = fields
     ordering = ["id"]
     extra = 0
 
