@@ -55,7 +55,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
             return
         options = {name: form.cleaned_data[name] for name in OPTIONS}
         key, secret = ApiKey.objects.issue(obj.account, **options)
-        obj.__dict__.update(key.__dict__)
+        obj.pk, obj.prefix = key.pk, key.prefix  # the row the admin goes on with
         messages.warning(request, f"The secret, shown only this once: {secret}")
 
     @admin.action(description="Revoke the selected keys", permissions=["change"])

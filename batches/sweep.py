@@ -5,6 +5,8 @@ import datetime
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
+from django.utils import timezone
+from django_q.models import Failure
 
 from api.clock import database_now
 from batches.hints import Cluster, Task, ring, waiting, waiting_calls
@@ -12,6 +14,7 @@ from batches.models import Batch, Engine, Host, Shard, Status
 
 MOST_RINGS = 500  # in the queue at once; the next pass rings for the rest
 BURIED_AFTER = datetime.timedelta(hours=1)
+FAILURES_KEPT = datetime.timedelta(days=7)
 
 
 def sweep() -> int:
@@ -45,6 +48,12 @@ def top_up() -> int:
             for _ in range(missing):
                 ring("run_turn", cluster="engine")
     return missing
+
+
+def forget_failures() -> None:
+    """Delete what django-q2 keeps of failed tasks after a week; it never does so itself."""
+    # Its rows bear the host's clock.
+    Failure.objects.filter(stopped__lt=timezone.now() - FAILURES_KEPT).delete()
 
 
 def idle_work(now: datetime.datetime) -> list[Cluster]:

@@ -31,5 +31,6 @@ def sweep() -> None:
 
 
 def purge() -> None:
-    """Remove expired files, and bytes that no row names."""
+    """Remove expired files, bytes that no row names, and old failures of tasks."""
     purge_files()
+    sweeping.forget_failures()

@@ -21,6 +21,7 @@ from files.storage import Missing
 
 ACTOR = "validation"
 MAX_PROBLEMS = 100
+MAX_MODEL = 255  # characters of a model's name; its column's
 STEP_SECONDS = 30
 RENEW_SECONDS = 5
 BOM = b"\xef\xbb\xbf"
@@ -185,11 +186,7 @@ class _Check:
         name = request.model
         if name == self.model:
             return []
-        if name not in self.served:
-            if len(self.served) > MAX_PROBLEMS:
-                self.served.clear()
-            self.served[name] = Upstream.objects.serving(name) is not None
-        if not self.served[name]:
+        if not self._is_served(name):
             text = f"The provided model '{shorten(name)}' is not supported by the Batch API."
             return [Problem("model_not_found", text, "body.model", number)]
         if not self.model:
@@ -200,6 +197,15 @@ class _Check:
             "Each batch must contain requests for a single model."
         )
         return [Problem("mismatched_model", text, "body.model", number)]
+
+    def _is_served(self, name: str) -> bool:
+        if len(name) > MAX_MODEL or not name.isprintable():
+            return False  # PostgreSQL could not even keep it
+        if name not in self.served:
+            if len(self.served) > MAX_PROBLEMS:
+                self.served.clear()
+            self.served[name] = Upstream.objects.serving(name) is not None
+        return self.served[name]
 
     def _refuse_whole(self) -> Problem | None:
         if self.modified:

@@ -6,6 +6,7 @@ Tokens are counted as words: `usage` says so in `counted_as`.
 import array
 import base64
 import hashlib
+import itertools
 import json
 import math
 import random
@@ -159,9 +160,8 @@ def _text(message: object) -> str:
 
 
 def _prose(digest: bytes, words: int) -> str:
-    start = digest[0] % (len(_WORDS) // 3)
-    round_trip = _WORDS[start:] * (words // len(_WORDS) + 2) if words > 64 else _WORDS[start:]
-    return " ".join(round_trip[:words])
+    start = digest[0] % len(_WORDS)
+    return " ".join(itertools.islice(itertools.cycle(_WORDS), start, start + words))
 
 
 def _amount(request: dict[str, Any], name: str) -> int:

@@ -105,19 +105,8 @@ class Pool:
     # How much there is to do
 
     def startable(self, now: float) -> int:
-        """Return how many lines could start at once if there were slots for all of them."""
-        batches: Counter[tuple[str, int]] = Counter()
-        for work in self.works.values():
-            if self._may_start(work, now):
-                batches[work.batch, work.target.key] += work.unstarted
-        upstreams: Counter[int] = Counter()
-        for (batch, target), lines in batches.items():
-            upstreams[target] += int(min(lines, self._room("batch", batch)))
-        down = self.down()
-        return sum(
-            1 if target in down else int(min(lines, self._room("upstream", target)))
-            for target, lines in upstreams.items()
-        )
+        """Return how many lines wait for nothing but a slot."""
+        return sum(work.unstarted for work in self.works.values() if self._may_start(work, now))
 
     def held_bytes(self) -> int:
         return sum(work.body_bytes for work in self.works.values())

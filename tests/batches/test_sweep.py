@@ -4,13 +4,20 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from django_q.models import OrmQ
+from django_q.models import Failure, OrmQ
 
 from accounts.models import Account
 from api.clock import database_now
 from batches.hints import ring, waiting, waiting_calls
 from batches.models import Batch, Engine, Host, Shard, Status, Upstream
-from batches.sweep import MOST_RINGS, claimable_shards, idle_work, sweep, top_up
+from batches.sweep import (
+    MOST_RINGS,
+    claimable_shards,
+    forget_failures,
+    idle_work,
+    sweep,
+    top_up,
+)
 
 pytestmark = pytest.mark.django_db
 HOUR = datetime.timedelta(hours=1)
@@ -226,3 +233,15 @@ def test_steps_wait_in_line_while_another_is_tried(make_batch: MakeBatch, ago: i
     make_batch(Status.FINALIZING, step_lease_expires_at=held)
     assert idle_work(now) == []
     assert idle_work(now + HOUR) == ["control"]
+
+
+def test_failures_of_tasks_are_forgotten_after_a_week() -> None:
+    now = timezone.now()
+    for days in (6, 8):
+        stopped = now - datetime.timedelta(days=days)
+        row = {"id": str(days), "name": "n", "func": "f", "success": False}
+        Failure.objects.create(started=stopped, stopped=stopped, **row)
+
+    forget_failures()
+
+    assert [failure.id for failure in Failure.objects.all()] == ["6"]

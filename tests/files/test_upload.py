@@ -14,6 +14,7 @@ from api.errors import NotFound
 from files import upload as module
 from files.content import blocks
 from files.models import Blob, File
+from files.storage import LocalWriter
 from tests.factories import FILES, LINE, error_of, upload
 
 NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
@@ -205,6 +206,19 @@ def test_a_file_at_the_limit_is_taken_and_one_byte_more_is_refused(
     response = send(LINE + b"\n")
     assert (response.status_code, error_of(response)["code"]) == (413, "file_too_large")
     assert len(objects(storage_dir)) == 1
+
+
+def test_no_byte_above_the_limit_is_written(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BATCH_FILE_MAX_BYTES", 1000)
+    written = []
+    monkeypatch.setattr(LocalWriter, "write", lambda self, data: written.append(len(data)))
+
+    response = upload(api, b"x" * 900_000)
+
+    assert response.status_code == 413
+    assert sum(written) <= 1000
 
 
 def test_an_upload_is_refused_by_its_length_before_a_byte_is_read(
