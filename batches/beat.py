@@ -64,6 +64,7 @@ class Heartbeat(threading.Thread):
         self.lock = threading.Lock()  # held while shards are claimed: no beat in between
         self.shards: dict[int, int] = {}  # the shards in hand: id -> epoch
         self._state = State({}, {}, 0, stopping=False)
+        self._promised: Mapping[Thing, int] = {}  # slots that a claim under way counts on
         pump.proven_until = time.monotonic() + _provable()
 
     # In the loop's thread
@@ -73,6 +74,13 @@ class Heartbeat(threading.Thread):
         self.shards[shard.pk] = shard.epoch
         for thing, slots in granted.items():
             self._pump.limits[thing] = slots
+
+    def claim_ended(self) -> None:
+        """Look again, once the pump has taken the claimed shards in."""
+        self._loop.call_soon(self._forget_promises)
+
+    def _forget_promises(self) -> None:
+        self._promised = {}
         self.look()
 
     def hand(self, owners: frozenset[Any]) -> Hand:
@@ -84,6 +92,7 @@ class Heartbeat(threading.Thread):
             of_owner[work.owner] += work.unstarted
         most = settings.ENGINE_CONCURRENCY
         limits = self._pump.limits
+        self._promised = cast("dict[Thing, int]", dict(limits))
         return Hand(
             owners=owners,
             full_owners=frozenset(owner for owner, lines in of_owner.items() if lines >= most),
@@ -92,6 +101,7 @@ class Heartbeat(threading.Thread):
                 for batch, lines in of_batch.items()
                 if lines and lines >= limits.get(("batch", batch), most)
             ),
+            down=frozenset(work.target.key for work in self._pump.held) & self._pump.down,
             things=cast("frozenset[Thing]", frozenset(limits)),
         )
 
@@ -101,7 +111,7 @@ class Heartbeat(threading.Thread):
     def look(self) -> None:
         """Note what is in hand, for the next beat."""
         uses = self._uses()
-        for thing in set(self._pump.limits) - set(uses):
+        for thing in set(self._pump.limits) - set(uses) - set(self._promised):
             del self._pump.limits[thing]
         self._state = State(dict(self.shards), uses, self._pump.in_flight, self._over.is_set())
 
@@ -133,6 +143,12 @@ class Heartbeat(threading.Thread):
         for batch in news.ending:
             self._pump.end_batch(batch, settings.BATCH_CANCEL_GRACE_SECONDS)
         self.look()
+
+    # In the database thread, while it has the lock
+
+    def promise(self, granted: Mapping[Thing, int]) -> None:
+        """Keep these shares until the claimed shards, which nobody has seen yet, are in the pump."""
+        self._promised = {**self._promised, **granted}
 
     # In its own thread
 
@@ -167,6 +183,7 @@ class Heartbeat(threading.Thread):
         Engine.objects.filter(pk=self._engine.pk).update(
             lease_expires_at=lease, in_flight=state.in_flight, stopping=state.stopping
         )
+        promised = {thing: Use(slots, slots) for thing, slots in self._promised.items()}
         held = Shard.objects.held_by(self._engine.pk)
         if state.shards:
             held.update(lease_expires_at=lease)
@@ -176,7 +193,7 @@ class Heartbeat(threading.Thread):
             seen=state.shards,
             mine={key: epoch for key, epoch, _ in rows},
             ending=_ending({batch for _, _, batch in rows}, now),
-            granted=shares.settle(self._engine, state.uses, now),
+            granted=shares.settle(self._engine, {**promised, **state.uses}, now),
         )
 
 

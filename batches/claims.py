@@ -35,6 +35,7 @@ class Hand:
     owners: frozenset[Owner] = frozenset()
     full_owners: frozenset[Owner] = frozenset()
     full_batches: frozenset[str] = frozenset()
+    down: frozenset[int] = frozenset()  # upstreams it has lines for, and that do not answer
     things: frozenset[Thing] = frozenset()  # whose limits it shares in
 
 
@@ -61,7 +62,10 @@ class _Search:
         self.engine = engine
         self.now = now
         self.uses = set(hand.things)
-        self.full: dict[str, set[Any]] = {"batch": set(hand.full_batches), "upstream": set()}
+        self.full: dict[str, set[Any]] = {
+            "batch": set(hand.full_batches),
+            "upstream": set(hand.down),
+        }
         self.full_owners = hand.full_owners
         self.load = self._load()
 

@@ -126,11 +126,14 @@ class Desk:
 
     async def claim(self, wanted: int, holding: frozenset[Any]) -> list[Work]:
         hand = self.heartbeat.hand(holding)
-        taken = await self._in_thread(lambda: self._claim(wanted, hand))
-        for held, _ in taken:
-            self._held[held.shard.pk] = held
-            self.heartbeat.hold(held.shard, held.granted)
-        return [work for _, work in taken]
+        try:
+            taken = await self._in_thread(lambda: self._claim(wanted, hand))
+            for held, _ in taken:
+                self._held[held.shard.pk] = held
+                self.heartbeat.hold(held.shard, held.granted)
+            return [work for _, work in taken]
+        finally:
+            self.heartbeat.claim_ended()
 
     async def record(self, work: Work, results: list[Result], finished: bool) -> bool:
         held = self._held[work.key]
@@ -172,6 +175,8 @@ class Desk:
     def _claim(self, wanted: int, hand: Hand) -> list[tuple[Held, Work]]:
         with self.heartbeat.lock:
             found = claims.claim_shards(self._engine, wanted, hand)
+            for claim in found:
+                self.heartbeat.promise(claim.slots)
         taken = []
         try:
             for claim in found:

@@ -38,11 +38,11 @@ def top_up() -> int:
     """
     now = database_now()
     slots = Host.objects.alive(now).aggregate(slots=Sum("slots"))["slots"] or 1
-    wanted = claimable_shards(now, slots)
-    if not wanted:
+    free = slots - Engine.objects.alive(now).filter(stopping=False).count()
+    if free <= 0:
         return 0
-    engines = Engine.objects.alive(now).filter(stopping=False).count()
-    missing = max(0, wanted - engines - waiting("engine"))
+    # The engines there are do not count against the shards: they may be full, or dead within their lease.
+    missing = max(0, claimable_shards(now, free) - waiting("engine"))
     if missing:
         with transaction.atomic():
             for _ in range(missing):

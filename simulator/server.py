@@ -75,8 +75,7 @@ class Connection(asyncio.Protocol):
         request_id = self._request_id.decode("latin-1")
         request = Request(method, path, request_id, b"".join(self._body))
         self._requests.append((request, self._parser.should_keep_alive()))
-        if not self._busy:
-            self._next()
+        self._next()
 
     # Answers
 

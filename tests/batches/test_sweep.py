@@ -160,6 +160,7 @@ def test_steps_never_flood_the_queue(make_batch: MakeBatch) -> None:
         ((2,), ("waiting",) * 9, 1, 1, 0),
         ((2,), ("waiting",) * 9, 2, 3, 0),
         ((2,), ("running", "done"), 0, 0, 0),
+        ((2,), ("waiting",), 1, 0, 1),  # an engine that has not taken it may be full
     ],
 )
 def test_as_many_turns_are_rung_as_there_is_room_and_need_for(

@@ -75,7 +75,7 @@ def test_a_freeze_shorter_than_the_lease_brings_no_second_owner(fleet: Fleet) ->
             batch.wait_until("completed")
     batch.assert_whole()
     assert batch.shards("epoch = 1") == 2
-    assert fleet.upstream.called() == 20
+    assert len(fleet.upstream.calls(batch)) == 20
 
 
 def _look_around(fleet: Fleet, worker: Worker) -> None:

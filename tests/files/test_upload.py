@@ -208,9 +208,7 @@ def test_a_file_at_the_limit_is_taken_and_one_byte_more_is_refused(
     assert len(objects(storage_dir)) == 1
 
 
-def test_no_byte_above_the_limit_is_written(
-    api: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_byte_above_the_limit_is_written(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BATCH_FILE_MAX_BYTES", 1000)
     written = []
     monkeypatch.setattr(LocalWriter, "write", lambda self, data: written.append(len(data)))

@@ -30,12 +30,14 @@ def run(project, *arguments, **environment):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
 
 
-def add_python(project, name, *, new_enough):
-    """A Python by that name, which claims to be new or old."""
+def add_python(project, name, *, minor):
+    """A Python by that name, which says that it is 3.`minor` and tells when it runs a file."""
     script = project / "path" / name
-    status = "0" if new_enough else "1"
+    asked = f"import sys; sys.version_info = (3, {minor}, 0); exec(sys.argv[1])"
     script.write_text(
-        f'#!/bin/sh\n[ "$1" = -c ] && exit {status}\necho {name}\nexec {sys.executable} "$@"\n'
+        "#!/bin/sh\n"
+        f'[ "$1" = -c ] && exec {sys.executable} -c \'{asked}\' "$2"\n'
+        f'echo {name}\nexec {sys.executable} "$@"\n'
     )
     script.chmod(0o755)
 
@@ -56,8 +58,8 @@ def test_without_python_it_names_the_packages(project):
 
 
 def test_too_old_python_is_passed_over(project):
-    add_python(project, "python3", new_enough=False)
-    add_python(project, "python3.12", new_enough=True)
+    add_python(project, "python3", minor=10)
+    add_python(project, "python3.12", minor=11)
 
     done = run(project)
 
@@ -65,9 +67,9 @@ def test_too_old_python_is_passed_over(project):
 
 
 def test_python_of_the_variable_is_used_or_refused(project):
-    add_python(project, "python3", new_enough=True)
-    add_python(project, "mine", new_enough=True)
-    add_python(project, "old", new_enough=False)
+    add_python(project, "python3", minor=11)
+    add_python(project, "mine", minor=11)
+    add_python(project, "old", minor=10)
 
     assert "mine" in run(project, PYTHON="mine").stdout.splitlines()
     refused = run(project, PYTHON="old")
@@ -82,7 +84,7 @@ def test_python_of_the_variable_is_used_or_refused(project):
     ids=str,
 )  # fmt: skip
 def test_command_is_understood_and_a_failed_bootstrap_ends_it(project, arguments, command):
-    add_python(project, "python3", new_enough=True)
+    add_python(project, "python3", minor=11)
 
     done = run(project, *arguments)
 

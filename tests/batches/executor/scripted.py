@@ -84,12 +84,14 @@ Script = Callable[[Call], Awaitable[bytes | Raw] | bytes | Raw]
 class Upstream:
     script: Script = lambda call: reply()
     calls: list[Call] = field(default_factory=list)
+    connections: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
     aborted: int = 0  # calls whose connection the client closed
     url: str = ""
 
     async def serve(self, reader, writer):
+        self.connections += 1
         try:
             while await self._exchange(reader, writer):
                 pass
