@@ -7,9 +7,7 @@ import logging
 import random
 import socket
 import ssl
-import struct
 import warnings
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,6 +15,7 @@ from batches.executor.aiohttp_transport import AiohttpTransport
 from batches.executor.http_transport import HttpTransport
 from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.certificates import Authority
+from tests.batches.executor.listening import CAP, listening, made, resetting
 from tests.batches.executor.scripted import Raw, reply, serving, until
 
 HEADERS = {
@@ -29,7 +28,6 @@ HEADERS = {
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 GOOD = b'{"ok":true}'
-CAP = 1000
 
 ANSWERS = {  # what is told, and the status and body that come of it
     "F45 no length, closes early": (Raw(OK + b'\r\n{"a":'), 200, b'{"a":'),
@@ -83,25 +81,6 @@ def kind(request):
     return request.param
 
 
-@asynccontextmanager
-async def made(kind, **changes):
-    http = kind(**{"max_bytes": CAP, **changes})
-    try:
-        yield http
-    finally:
-        await http.close()
-
-
-@asynccontextmanager
-async def listening(handler):
-    """A server that does no more than `handler(reader, writer)`; gives host:port."""
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
-    try:
-        yield "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
 async def failure(http, url, timeout=5.0) -> Kind:  # noqa: ASYNC109 - the interface
     with pytest.raises(TransportError) as caught:
         await http.post(url, HEADERS, b"{}", timeout)
@@ -135,20 +114,12 @@ async def test_a_fault(kind, told, expected):
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", OK + b"Content-Length: 9\r\n\r\n{}", OK + b"\r\n{}", CHUNKED + b"5\r\n{}"],
-    ids=["F43 before a byte", "F44 in the body", "F44 in an unsized body", "F44 in a chunk"],
+    "sent", [b"", OK + b"Content-Length: 9\r\n\r\n{}", CHUNKED + b"5\r\n{}"],
+    ids=["F43 before a byte", "F44 in the body", "F44 in a chunk"],
 )  # fmt: skip
 async def test_a_reset(kind, sent):
-    async def reset(reader, writer):
-        await reader.readuntil(b"\r\n\r\n{}")
-        writer.write(sent)
-        await asyncio.sleep(0.02)  # so that the answer's bytes come before the reset, not with it
-        linger = struct.pack("ii", 1, 0)  # close with RST
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
-
-    async with listening(reset) as address, made(kind) as http:
-        assert await failure(http, f"http://{address}/x") is Kind.BROKEN
+    async with listening(resetting(sent)) as server, made(kind) as http:
+        assert await failure(http, f"http://{server.address}/x") is Kind.BROKEN
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "upstream.invalid"], ids=["F41", "F42"])
@@ -188,10 +159,9 @@ async def test_f53c_a_handshake_that_fails(kind, told):
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         elif told == "says nothing":
             await reader.read()
-        writer.close()
 
-    async with listening(shake) as address, made(kind, connect_seconds=0.3) as http:
-        assert await failure(http, f"https://{address}/x") is Kind.UNREACHABLE
+    async with listening(shake) as server, made(kind, connect_seconds=0.3) as http:
+        assert await failure(http, f"https://{server.address}/x") is Kind.UNREACHABLE
 
 
 async def test_request_and_answer_keep_their_bytes(kind):
