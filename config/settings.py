@@ -141,6 +141,9 @@ else:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
+        # A process that freezes in a transaction would hold its locks, and everybody, for as long as it stays so.
+        "options": "-c idle_in_transaction_session_timeout=30s",
+        **DATABASES["default"].get("OPTIONS", {}),  # from the URL, such as sslmode
     }
 
 # Secrets at rest: the first key encrypts, all of them decrypt

@@ -4,19 +4,22 @@ import asyncio
 import hashlib
 import os
 import socket
+from unittest.mock import create_autospec
 
 import pytest
 
 from batches.executor import http_transport
+from batches.executor.http_connection import Connection
 from batches.executor.http_transport import HttpTransport
 from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.certificates import Authority
 from tests.batches.executor.listening import listening, made, read_request, resetting
-from tests.batches.executor.scripted import Raw, reply, serving, until
+from tests.batches.executor.scripted import SECONDS, Raw, reply, serving, until
 
 HEADERS = {"authorization": "Bearer sk-1", "x-request-id": "b:1:1"}
 OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = reply(b"{}")
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
 def endless(answer=GOOD, after=0.0):
@@ -88,13 +91,17 @@ async def test_a_connection_that_might_not_be_clean_is_not_used_again(answer):
         assert server.accepted == 2
 
 
-@pytest.mark.parametrize("parting", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
-async def test_a_connection_that_the_upstream_lets_go_while_idle_is_replaced(parting):
+@pytest.mark.parametrize(
+    ("parting", "closes"), [(b"", True), (TOO_SLOW, True), (TOO_SLOW, False), (b" ", False)]
+)
+async def test_a_connection_that_the_upstream_lets_go_while_idle_is_replaced(parting, closes):
     async def once(reader, writer):
         await read_request(reader)
         writer.write(GOOD)
         await asyncio.sleep(0.02)
         writer.write(parting)
+        if not closes:
+            await reader.read()
 
     async with listening(once) as server, made(HttpTransport) as http:
         for calls in range(1, 4):
@@ -127,6 +134,19 @@ async def test_an_idle_connection_is_let_go_in_time(monkeypatch):
 
         await ask(http, server)
         assert server.accepted == 2
+
+
+async def test_the_connection_used_last_is_used_next_so_that_the_others_can_go(monkeypatch):
+    monkeypatch.setattr(http_transport, "KEEPALIVE_SECONDS", 0.2)
+    async with listening(endless()) as server, made(HttpTransport) as http:
+        await asyncio.gather(*(ask(http, server) for _ in range(5)))
+        assert server.open == 5
+        async with asyncio.timeout(SECONDS):
+            while server.open > 1:
+                await asyncio.sleep(0.01)
+                await ask(http, server)
+
+        assert server.accepted == 5
 
 
 async def test_origins_do_not_share_connections_and_keys_do_not_share_heads():
@@ -196,17 +216,27 @@ async def test_a_long_body_arrives_whole_at_a_slow_reader_and_does_not_pile_up()
         assert most_buffered <= 256 << 10
 
 
-async def test_an_answer_that_comes_before_the_request_is_sent_counts():
+@pytest.mark.parametrize("then", ["stays", "ends"])
+async def test_an_answer_that_comes_before_the_request_is_sent_counts(then):
+    answered = asyncio.Event()
+
     async def early(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply(b"too long", 413))
-        await writer.drain()
+        writer.transport.pause_reading()
+        if then == "ends":
+            writer.write(b"HTTP/1.1 413 Too Long\r\n\r\ntoo long")
+            writer.write_eof()
+        else:
+            writer.write(reply(b"too long", 413))
+        await answered.wait()
+        writer.transport.resume_reading()
         while await reader.read(1 << 16):
             pass
 
     async with listening(early) as server, made(HttpTransport) as http:
-        answer = await ask(http, server, body=bytes(8 << 20))
+        answer = await ask(http, server, body=bytes(32 << 20))
         assert (answer.status, answer.body) == (413, b"too long")
+        answered.set()
         await until(lambda: server.open == 0)  # half a request is no place to begin another
 
 
@@ -265,6 +295,19 @@ async def test_a_call_cancelled_as_its_answer_comes_leaves_a_clean_connection_or
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             assert (await ask(http, server)).body == b"{}"
+
+
+@pytest.mark.parametrize("later", ["answer", "fault", "end"])
+async def test_what_comes_between_cancelling_and_closing_is_for_nobody(later):
+    connection = Connection(asyncio.get_running_loop(), 1000)
+    connection.connection_made(create_autospec(asyncio.Transport, instance=True))
+    connection.send(b"", b"").cancel()
+    if later == "answer":
+        connection.data_received(GOOD)
+    elif later == "fault":
+        connection.fail(TransportError(Kind.TIMEOUT))
+    else:
+        connection.connection_lost(None)
 
 
 # Closing
