@@ -164,11 +164,14 @@ def wrong_type(param: str, expected: str, got: str) -> str:
             )
             for key, value in (("custom_id", '"a"'), ("method", '"POST"'), ("url", f'"{CHAT}"'), ("body", "{}"))
         ),
-        (
-            with_body('{"model": "a", "\\u006dodel": "b", "messages": []}'),
-            "duplicate_key",
-            "The key 'body.model' is given twice.",
-            "body.model",
+        *(
+            (
+                with_body(f'{{"model": "a", "{again}": "b", "messages": []}}'),
+                "duplicate_key",
+                "The key 'body.model' is given twice.",
+                "body.model",
+            )
+            for again in ("model", "\\u006dodel")
         ),
         (
             with_body('{"model": "a", "messages": [], "stream": false, "stream": false}'),
@@ -266,6 +269,8 @@ def test_a_custom_id_of_any_printable_text_is_kept(custom_id: str) -> None:
         '{"model": "m", "messages": ["\\u0000", "\\ud83d\\ude00", "\\u2028"]}',
         '{"model": "m", "messages": [{"model": "x", "stream": true, "a": 1, "a": 2}]}',
         '{"\\u006dodel": "m", "messages": "\\"model\\": 1, \\"stream\\": true"}',
+        '{"model": "m", "messages": [1], "messages": [2]}',
+        '{"\\u006dodel": "m", "messages": [1], "messages": [2]}',
         '  {"messages" : [ ] ,\t"model":"m", "constructor": {}, "": 0}',
     ],
 )
