@@ -103,13 +103,13 @@ def start_simulator(children: Children, port: int, *options: str) -> Child:
     return child
 
 
-def start_web(children: Children, port: int, workers: int) -> Child:
+def start_web(children: Children, port: int, workers: int, name: str = "web") -> Child:
     """Start the web server; `wait_for_web` tells when it answers."""
     granian = str(Path(PYTHON).with_name("granian"))
     command = [granian, "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(workers), "--blocking-threads", str(BLOCKING_THREADS)]
     command += ["--backpressure", str(WEB_CONNECTIONS), "--respawn-failed-workers", "--no-ws"]
-    return children.start("web", [*command, "config.wsgi:application"])
+    return children.start(name, [*command, "config.wsgi:application"])
 
 
 def wait_for_web(web: Child, port: int) -> None:
@@ -129,8 +129,8 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def start_worker(children: Children) -> Child:
-    return children.start("worker", [PYTHON, "manage.py", "runworker"])
+def start_worker(children: Children, name: str = "worker") -> Child:
+    return children.start(name, [PYTHON, "manage.py", "runworker"])
 
 
 def describe(upstream_url: str) -> dict[str, str]:

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 
 from tools.processes import Failed, free_port
 
-# Nothing here must survive a crash, and tests wait on every commit.
+# Nothing here must survive a crash of the machine, and tests wait on every commit.
 _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -30,9 +30,66 @@ class Absent(Failed):
     """The machine has no PostgreSQL server to start."""
 
 
+class Server:
+    """A server over one directory, started and stopped as often as needed, always on the same port."""
+
+    def __init__(
+        self, binaries: Path, directory: Path, user: str | None, settings: Mapping[str, str]
+    ) -> None:
+        port = free_port()
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command = [f"{binaries}/postgres", "-D", f"{directory}/data", "-p", str(port), *options]
+        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+        self._command, self._directory, self._user = command, directory, user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            Failed: it does not start; carries what it said.
+        """
+        with (self._directory / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                user=self._user,
+                cwd=self._directory,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(self.url, connect_timeout=5).close()
+                return
+            time.sleep(0.1)
+        said = (self._directory / "log").read_text()
+        raise Failed(f"PostgreSQL did not start: {said[-2000:]}")
+
+    def stop(self) -> None:
+        """End it in order, disconnecting whoever is left."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End it at once; its next start has to recover."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, number: int) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
 @contextlib.contextmanager
-def temporary_postgres() -> Iterator[str]:
-    """The URL of a running server with an empty database, gone with the block.
+def temporary_server(**settings: str) -> Iterator[Server]:
+    """A running server with an empty database, gone with the block. `settings` are laid over the quick ones.
 
     Raises:
         Absent: no initdb is installed.
@@ -46,10 +103,21 @@ def temporary_postgres() -> Iterator[str]:
         if user:
             shutil.chown(directory, user)
         _run_initdb(binaries, directory, user)
-        with _running(binaries, directory, user) as port:
-            yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+        server = Server(binaries, directory, user, {**_SETTINGS, **settings})
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_postgres() -> Iterator[str]:
+    """The URL of a running server with an empty database, gone with the block. Raises as `temporary_server`."""
+    with temporary_server() as server:
+        yield server.url
 
 
 def _find_binaries() -> Path:
@@ -75,35 +143,3 @@ def _run_initdb(binaries: Path, directory: Path, user: str | None) -> None:
     done = subprocess.run(command, user=user, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise Failed(f"initdb failed: {done.stderr.strip()}")
-
-
-@contextlib.contextmanager
-def _running(binaries: Path, directory: Path, user: str | None) -> Iterator[int]:
-    port = free_port()
-    options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    command = [f"{binaries}/postgres", "-D", f"{directory}/data", "-p", str(port), *options]
-    log = (directory / "log").open("w")
-    server = subprocess.Popen(
-        command, user=user, cwd=directory, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        _wait_for(server, port, directory / "log")
-        yield port
-    finally:
-        log.close()
-        server.send_signal(signal.SIGINT)  # its fast shutdown: disconnects whoever is left
-        try:
-            server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(host="127.0.0.1", port=port, user="postgres", connect_timeout=5).close()
-            return
-        time.sleep(0.1)
-    raise Failed(f"PostgreSQL did not start: {log.read_text()[-2000:]}")

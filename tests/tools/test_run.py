@@ -80,7 +80,7 @@ def test_python_of_the_variable_is_used_or_refused(project):
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [([], "demo"), (["demo"], "demo"), (["--model", "x"], "demo"), (["up"], "up"), (["test", "-k", "x"], "test"),
-     (["manage", "migrate"], "manage")],
+     (["soak", "--minutes", "1"], "soak"), (["manage", "migrate"], "manage")],
     ids=str,
 )  # fmt: skip
 def test_command_is_understood_and_a_failed_bootstrap_ends_it(project, arguments, command):
