@@ -103,6 +103,8 @@ class Heartbeat(threading.Thread):
             ),
             down=frozenset(work.target.key for work in self._pump.held) & self._pump.down,
             things=cast("frozenset[Thing]", frozenset(limits)),
+            is_empty=not self._pump.held,
+            is_alone=any(work.alone for work in self._pump.held),
         )
 
     def let_go(self, shard_id: int) -> None:

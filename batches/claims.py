@@ -37,14 +37,24 @@ class Hand:
     full_batches: frozenset[str] = frozenset()
     down: frozenset[int] = frozenset()  # upstreams it has lines for, and that do not answer
     things: frozenset[Thing] = frozenset()  # whose limits it shares in
+    is_empty: bool = True
+    is_alone: bool = False  # with a shard beside which it must not have another
 
 
 def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
     """Claim about `wanted` lines. When none are wanted, one shard may come all the same, of an owner not in the hand.
 
-    So nobody waits because an engine is full of somebody else's lines.
+    So nobody waits because an engine is full of somebody else's lines. A shard whose owners died comes alone:
+    whoever dies of it then takes no other shard along.
     """
-    search = _Search(engine, database_now(), hand)
+    if hand.is_alone:
+        return []
+    now = database_now()
+    if hand.is_empty and wanted > 0 and Shard.objects.claimable(now).suspect().exists():
+        suspect = _Search(engine, now, hand, suspect=True).next()
+        if suspect is not None:
+            return [suspect]
+    search = _Search(engine, now, hand)
     claims: list[Claim] = []
     lines = 0
     while lines < wanted and len(claims) < MOST_AT_ONCE and (claim := search.next()):
@@ -58,7 +68,9 @@ def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
 class _Search:
     """One look at what there is to claim; it remembers what it took and what it could not have."""
 
-    def __init__(self, engine: Engine, now: datetime.datetime, hand: Hand) -> None:
+    def __init__(
+        self, engine: Engine, now: datetime.datetime, hand: Hand, *, suspect: bool = False
+    ) -> None:
         self.engine = engine
         self.now = now
         self.uses = set(hand.things)
@@ -67,6 +79,8 @@ class _Search:
             "upstream": set(hand.down),
         }
         self.full_owners = hand.full_owners
+        shards = Shard.objects.all()
+        self.shards = shards.suspect() if suspect else shards.unsuspected()
         self.load = self._load()
 
     def next(self, without: frozenset[Owner] = frozenset()) -> Claim | None:
@@ -91,7 +105,7 @@ class _Search:
         return {(account, user): lines for account, user, lines in running.annotate(Sum("lines"))}
 
     def _candidates(self) -> Any:
-        claimable = Shard.objects.filter(batch=OuterRef("pk"))
+        claimable = self.shards.filter(batch=OuterRef("pk"))
         return (
             Batch.objects.running(self.now)
             .filter(upstream__isnull=False, upstream__paused_at__isnull=True)
@@ -138,7 +152,7 @@ class _Search:
         return granted
 
     def _claim_one(self, batch: Batch) -> Shard | None:
-        for shard in batch.shards.claimable(self.now).order_by("number")[:5]:
+        for shard in self.shards.filter(batch=batch).claimable(self.now).order_by("number")[:5]:
             if shard.claim(self.engine, settings.BATCH_LEASE_SECONDS, self.now):
                 return shard
         return None

@@ -30,6 +30,7 @@ from batches.executor.engine import Engine as Pump
 from batches.executor.lines import Code, Request, Result
 from batches.executor.work import Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
+from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.shares import Thing
 from files.storage import Missing
 
@@ -204,6 +205,8 @@ def _load(claim: Claim) -> Work | None:
         results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
         journal.finish(shard, batch.attempt, results, advance=True)
         return None
+    if shard.deaths >= GIVEN_UP_AFTER and not _give_up_first(shard, batch.attempt, requests):
+        return None
     remaining = (batch.expires_at - database_now()).total_seconds()
     return Work(
         key=shard.pk,
@@ -212,7 +215,23 @@ def _load(claim: Claim) -> Work | None:
         deadline=time.monotonic() + remaining,
         target=_target(batch.upstream, batch.endpoint),
         requests=deque(requests),
+        alone=shard.deaths >= ALONE_AFTER,
+        one_by_one=shard.deaths >= ONE_BY_ONE_AFTER,
     )
+
+
+def _give_up_first(shard: Shard, attempt: int, requests: list[Request]) -> bool:
+    """Record the first request as the one its workers died of; False when nothing is left to do with the shard.
+
+    The lines of such a shard run one at a time and in order, so that the first open one was the one in flight.
+    """
+    culprit = requests.pop(0)
+    logger.error("Line %s of %s is given up: three workers died of it.", culprit.line, shard)
+    result = journal.closed(culprit, Code.WORKER_CRASH)
+    if requests:
+        return journal.record(shard, attempt, [result], settings.BATCH_LEASE_SECONDS)
+    journal.finish(shard, attempt, [result], advance=True)
+    return False
 
 
 def _record(held: Held, results: list[Result], finished: bool) -> bool:

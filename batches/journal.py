@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, When
 
 from api.clock import database_now
 from batches import hints
 from batches.executor.lines import Code, Request, Result, closing_line, parse_shard
 from batches.models import USAGE, Batch, Segment, Shard, Status
+from batches.models.shard import ONE_BY_ONE_AFTER
 from files.content import open_file, save_blob, store
 from files.models import Blob, File
 from files.storage import Missing, Reader, storage
@@ -245,9 +246,13 @@ def _keep(shard: Shard, finished: bool, lease_seconds: float) -> bool:
     """The fence: one UPDATE that only the present epoch passes."""
     rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch, state=Shard.State.RUNNING)
     if finished:
-        return bool(rows.update(state=Shard.State.DONE, owner=None, lease_expires_at=None))
+        return bool(
+            rows.update(state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0)
+        )
     until = database_now() + datetime.timedelta(seconds=lease_seconds)
-    return bool(rows.update(lease_expires_at=until))
+    # Something got done, so what it died of lies ahead. Once lines run one by one, they go on so.
+    one_by_one = When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER)
+    return bool(rows.update(lease_expires_at=until, deaths=Case(one_by_one, default=0)))
 
 
 def _count(batch_id: str, attempt: int, results: Sequence[Result]) -> None:

@@ -28,6 +28,7 @@ class Code(StrEnum):
     UPSTREAM_REDIRECT = "upstream_redirect"
     RESPONSE_TOO_LARGE = "response_too_large"
     INPUT_FILE_MISSING = "input_file_missing"
+    WORKER_CRASH = "worker_crash"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -40,6 +41,7 @@ MESSAGES = {
     Code.UPSTREAM_REDIRECT: "The upstream answered with a redirect. Redirects are not followed; its base URL must be corrected.",
     Code.RESPONSE_TOO_LARGE: "The upstream's answer was larger than this service accepts.",
     Code.INPUT_FILE_MISSING: "This request was not executed because the content of the input file is gone from the storage.",
+    Code.WORKER_CRASH: "Three workers ended while they ran nothing but this request, so it is not tried again.",
     Code.INTERNAL_ERROR: "This request failed because of an error in this service. Submit it again.",
 }
 

@@ -56,6 +56,7 @@ class Pool:
         return (
             work.unstarted > 0
             and not work.ending
+            and not work.must_wait
             and work.target.key not in self.paused
             and self._room("batch", work.batch) > 0
             and self._room("upstream", work.target.key) > 0

@@ -46,7 +46,8 @@ class Recorder:
         if work.left == 0 or (work.ending and not work.calls):
             return True
         return bool(work.results) and (
-            now >= work.flush_at
+            work.one_by_one
+            or now >= work.flush_at
             or len(work.results) >= self._options.flush_results
             or work.result_bytes >= self._options.flush_bytes
         )

@@ -75,6 +75,8 @@ class Work:
     deadline: float  # by the engine's clock; no call begins after it
     target: Target
     requests: deque[Request]
+    alone: bool = False  # for the source: no other work beside it
+    one_by_one: bool = False  # no call begins before the result of the one before is recorded
 
     # The engine's own
     number: int = field(default=0, init=False)  # order of claims
@@ -105,6 +107,11 @@ class Work:
     @property
     def unstarted(self) -> int:
         return len(self.requests) + len(self.ready)
+
+    @property
+    def must_wait(self) -> bool:
+        """A line was begun and has no recorded result, and until then none may begin."""
+        return self.one_by_one and (self.left > self.unstarted or bool(self.results))
 
 
 class Source(Protocol):

@@ -10,6 +10,11 @@ from batches.models.batch import Batch
 from batches.models.fleet import Engine
 from files.models import Blob
 
+ALONE_AFTER = 2  # deaths in a row: an engine that has the shard has nothing else
+ONE_BY_ONE_AFTER = (
+    3  # and it calls one line at a time, so that a further death tells which line it was
+)
+GIVEN_UP_AFTER = 6  # and that line is given up
 USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -18,6 +23,20 @@ class ShardQuerySet(models.QuerySet["Shard"]):
         """Not done, and with no living owner."""
         return self.filter(
             Q(state=Shard.State.WAITING) | Q(state=Shard.State.RUNNING, lease_expires_at__lt=now)
+        )
+
+    def suspect(self) -> Self:
+        """Whose next owner is to have nothing else, for its owners died and got nothing done."""
+        # The claim of a running one will count one death more.
+        return self.filter(deaths__gt=0).filter(
+            Q(state=Shard.State.WAITING, deaths__gte=ALONE_AFTER)
+            | Q(state=Shard.State.RUNNING, deaths__gte=ALONE_AFTER - 1)
+        )
+
+    def unsuspected(self) -> Self:
+        return self.filter(
+            Q(state=Shard.State.WAITING, deaths__lt=ALONE_AFTER)
+            | Q(state=Shard.State.RUNNING, deaths__lt=ALONE_AFTER - 1)
         )
 
     def held_by(self, engine_id: str) -> Self:
@@ -47,6 +66,9 @@ class Shard(models.Model):
     owner = models.ForeignKey(Engine, models.SET_NULL, related_name="shards", null=True)
     epoch = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True)
+    deaths = models.PositiveIntegerField(
+        default=0
+    )  # leases that lapsed since a result was recorded
 
     objects = ShardQuerySet.as_manager()
 
@@ -64,6 +86,7 @@ class Shard(models.Model):
             models.Index(
                 fields=["lease_expires_at"], name="shard_running", condition=Q(state="running")
             ),
+            models.Index(fields=["deaths"], name="shard_died", condition=Q(deaths__gt=0)),
         ]
 
     def __str__(self) -> str:
@@ -74,11 +97,17 @@ class Shard(models.Model):
     def claim(self, engine: Engine | None, lease_seconds: float, now: datetime.datetime) -> bool:
         """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
         until = now + datetime.timedelta(seconds=lease_seconds)
-        rows = type(self).objects.claimable(now).filter(pk=self.pk, epoch=self.epoch)
-        if not rows.update(
-            state=self.State.RUNNING, owner=engine, epoch=F("epoch") + 1, lease_expires_at=until
+        died = self.state == self.State.RUNNING
+        rows = type(self).objects.claimable(now)
+        if not rows.filter(pk=self.pk, epoch=self.epoch, state=self.state).update(
+            deaths=F("deaths") + died,
+            state=self.State.RUNNING,
+            owner=engine,
+            epoch=F("epoch") + 1,
+            lease_expires_at=until,
         ):
             return False
+        self.deaths += died
         self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
         self.epoch += 1
         return True
