@@ -97,7 +97,7 @@ class Shard(models.Model):
     def claim(self, engine: Engine | None, lease_seconds: float, now: datetime.datetime) -> bool:
         """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
         until = now + datetime.timedelta(seconds=lease_seconds)
-        died = self.state == self.State.RUNNING
+        died = int(self.state == self.State.RUNNING)
         rows = type(self).objects.claimable(now)
         if not rows.filter(pk=self.pk, epoch=self.epoch, state=self.state).update(
             deaths=F("deaths") + died,
