@@ -17,6 +17,7 @@ class Look(ReadOnly, admin.ModelAdmin):
     """A read-only page that stays fast however many rows there are."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_max_show_all = 0
     list_per_page = 50
 

@@ -261,13 +261,13 @@ def _count(batch_id: str, attempt: int, results: Sequence[Result]) -> None:
 
 
 def _advance(batch_id: str) -> None:
-    """Move the batch on when every shard is done. The row was locked by the count, so one of two last ones sees it."""
+    """Have the batch ended when every shard is done. The row was locked by the count, so one of two last ones sees it."""
     if Shard.objects.filter(batch_id=batch_id).exclude(state=Shard.State.DONE).exists():
         return
     batch = Batch.objects.get(pk=batch_id)
-    if batch.status == Status.IN_PROGRESS:
+    if batch.status == Status.IN_PROGRESS and not batch.closed_by:
         batch.move(Status.FINALIZING, actor=ENGINE)
-        hints.ring("finalize_batch", batch_id)
+    hints.ring("finalize_batch", batch_id)
 
 
 def drop_blobs(keys: Sequence[str]) -> None:

@@ -58,24 +58,27 @@ def cancel(batch: Batch, *, actor: str, reason: str = "") -> None:
 
     Raises `Batch.Conflict` when it has ended otherwise, or has all its answers already.
     """
-    if batch.status in (Status.CANCELLING, Status.CANCELLED):
-        return
-    with transaction.atomic():
-        batch.move(Status.CANCELLING, actor=actor, reason=reason)
-        hints.ring("finalize_batch", batch.pk)
+    try:
+        with transaction.atomic():
+            batch.move(Status.CANCELLING, actor=actor, reason=reason)
+            hints.ring("finalize_batch", batch.pk)
+    except Batch.Conflict as conflict:
+        if conflict.status not in (Status.CANCELLING, Status.CANCELLED):
+            raise
 
 
 def expire(batch: Batch, *, actor: str, reason: str = "") -> None:
-    """Close the window now: no new call, and what is not done goes to the error file.
+    """Close the window now: no new call, and what is not done goes to the error file. Closing twice is once.
 
     Raises `Batch.Conflict` when the batch is past running.
     """
     now = database_now()
     with transaction.atomic():
-        rows = Batch.objects.filter(
-            pk=batch.pk, status__in=(Status.VALIDATING, Status.IN_PROGRESS), expires_at__gt=now
+        rows = Batch.objects.filter(pk=batch.pk, status__in=(Status.VALIDATING, Status.IN_PROGRESS))
+        closed = rows.filter(expires_at__gt=now).update(
+            expires_at=now, closed_by=actor, close_reason=reason
         )
-        if not rows.update(expires_at=now, closed_by=actor, close_reason=reason):
+        if not closed and not rows.exists():
             batch.refresh_from_db()
             raise Batch.Conflict(batch, Status.EXPIRED)
         hints.ring("finalize_batch", batch.pk)

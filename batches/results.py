@@ -31,10 +31,12 @@ def finalize(batch_id: str) -> None:
     this returns, and whoever gives the shard back, or the sweep, calls again.
     """
     batch = Batch.objects.select_related("account", "external_user").get(pk=batch_id)
-    end = _end_of(batch)
-    if end is None or not batch.claim_step(STEP_SECONDS):
-        return
     try:
+        end = _end_of(batch)
+        if end is None or not batch.claim_step(STEP_SECONDS):
+            return
+        if end == Status.EXPIRED:
+            _close_window(batch)
         if _close_shards(batch, end):
             _assemble(batch, end)
         else:
@@ -52,14 +54,25 @@ def _end_of(batch: Batch) -> Status | None:
     if batch.status in (Status.VALIDATING, Status.IN_PROGRESS):
         unfinished = Shard.objects.filter(batch=batch).exclude(state=Shard.State.DONE)
         if batch.status == Status.IN_PROGRESS and not unfinished.exists():
-            batch.move(Status.FINALIZING, actor=ACTOR)
-            return Status.COMPLETED
+            batch.refresh_from_db(fields=["closed_by"])  # it is written before any shard is closed
+            if not batch.closed_by:
+                batch.move(Status.FINALIZING, actor=ACTOR)
+                return Status.COMPLETED
         if batch.expires_at <= database_now():
             return Status.EXPIRED
     return None
 
 
 # Closing
+
+
+def _close_window(batch: Batch) -> None:
+    """Note who closed it, so that nobody takes shards that are closed for lines that were answered."""
+    if not batch.closed_by:
+        rows = Batch.objects.filter(pk=batch.pk, status=batch.status, attempt=batch.attempt)
+        if not rows.update(closed_by=CLOCK):
+            raise Batch.Conflict(batch, Status.EXPIRED)
+        batch.closed_by = CLOCK
 
 
 def _close_shards(batch: Batch, end: Status) -> bool:
@@ -96,6 +109,9 @@ def _close(batch: Batch, shard: Shard, code: Code) -> bool:
 
 def _assemble(batch: Batch, end: Status) -> None:
     with transaction.atomic():
+        # It locks the row: the batch cannot move, and so get shards, between here and the move.
+        if not batch.renew_step(STEP_SECONDS):
+            raise Batch.Conflict(batch, end)
         fields: dict[str, Any] = {}
         if batch.shards.exists():
             fields = {
@@ -104,7 +120,7 @@ def _assemble(batch: Batch, end: Status) -> None:
             } | Segment.objects.of(batch).totals(*SUMS)
         actor, reason = ACTOR, ""
         if end == Status.EXPIRED:
-            actor, reason = batch.closed_by or CLOCK, batch.close_reason
+            actor, reason = batch.closed_by, batch.close_reason
         batch.move(end, actor=actor, reason=reason, **fields)
 
 

@@ -72,17 +72,17 @@ class Cut:
 
 
 def _start(batch: Batch, plan: Plan) -> None:
-    Shard.objects.filter(batch=batch).delete()
+    upstream = Upstream.objects.serving(plan.model)
+    # First, for of two validators only the one that moves the batch may write shards.
+    batch.move(
+        Status.IN_PROGRESS, actor=ACTOR, total=plan.total, model=plan.model, upstream=upstream
+    )
     Shard.objects.bulk_create(
         (
             Shard(batch=batch, number=number, **dataclasses.asdict(cut))
             for number, cut in enumerate(plan.shards)
         ),
         batch_size=500,
-    )
-    upstream = Upstream.objects.serving(plan.model)
-    batch.move(
-        Status.IN_PROGRESS, actor=ACTOR, total=plan.total, model=plan.model, upstream=upstream
     )
 
 

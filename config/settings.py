@@ -1,5 +1,6 @@
 """Every setting. Each difference between installations is an environment variable; docs/configuration.md lists them."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -140,6 +141,9 @@ else:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
+        # A process that freezes in a transaction would hold its locks, and everybody, for as long as it stays so.
+        "options": "-c idle_in_transaction_session_timeout=30s",
+        **DATABASES["default"].get("OPTIONS", {}),  # from the URL, such as sslmode
     }
 
 # Secrets at rest: the first key encrypts, all of them decrypt
@@ -148,7 +152,17 @@ FIELD_KEYS = env.list("FIELD_KEYS", []) or [_kept("field.key", Fernet.generate_k
 
 # Files
 
-STORAGE_DIR = Path(env.str("STORAGE_DIR", str(DATA_DIR / "files"))).absolute()
+
+def _storage_name() -> str:
+    """A folder for each database: the purge removes what its own database does not name."""
+    if not env.str("DATABASE_URL", ""):
+        return "files"
+    database = DATABASES["default"]
+    where = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    return f"files-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+
+
+STORAGE_DIR = Path(env.str("STORAGE_DIR", "") or DATA_DIR / _storage_name()).absolute()
 FILE_MAX_BYTES = env.int("FILE_MAX_BYTES", 512 * MB)
 BATCH_FILE_MAX_BYTES = env.int("BATCH_FILE_MAX_BYTES", 200 * MB)
 FILE_EXPIRES_SECONDS = env.int("FILE_EXPIRES_SECONDS", 30 * 86400)  # inputs and results of batches

@@ -215,7 +215,6 @@ class _Parser:
         try:
             self._llhttp.feed_data(received)
         except (HttpParserError, HttpParserUpgrade) as error:
-            self.keep = False
             if not self._whole and self._refusal is None:
                 raise TransportError(Kind.BROKEN, "not an HTTP/1.1 answer") from error
         if self._refusal is not None:

@@ -171,7 +171,7 @@ def answer(caller: Caller, method: str, route: Route, object_id: str) -> tuple[A
     """Return all of an answer that a caller can compare, with the id taken out."""
     response = caller.ask(method, route.url(**dict.fromkeys(route.parameters, object_id)))
     headers = {k: v for k, v in response.headers.items() if k not in UNRELATED_HEADERS}
-    return response.status_code, response.content.replace(object_id.encode(), b"<id>"), headers
+    return response.status_code, response.getvalue().replace(object_id.encode(), b"<id>"), headers
 
 
 def snapshot(object_id: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_inline(
     assert " onload=" not in page
 
 
+@pytest.mark.django_db  # closing a streamed answer looks after the connection
 def test_everything_the_docs_page_loads_is_there(client: Client) -> None:
     page = client.get("/docs/").content.decode()
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support.fleet import Batch, Fleet, Worker
+from tests.support.fleet import Batch, Fleet, Worker, slow_move
 from tests.support.processes import wait_for
 
 pytestmark = [
@@ -52,6 +52,26 @@ def test_a_worker_that_thaws_after_its_lease_changes_nothing(fleet: Fleet) -> No
         _works_on(fleet)
     batch.assert_whole()
     assert batch.digest() == before
+
+
+def test_a_finaliser_that_freezes_in_its_transaction_is_replaced(fleet: Fleet) -> None:
+    """PostgreSQL ends a transaction whose process is silent. On SQLite everybody waits for the thaw."""
+    with fleet.worker() as zombie:
+        with slow_move(fleet.installation, "completed"):
+            batch = fleet.submit(LINES)
+            wait_for(lambda: batch.in_step("finalizing"), "the batch to be finalizing")
+            zombie.signal(signal.SIGSTOP)
+            with fleet.worker():
+                if fleet.installation.is_sqlite:
+                    zombie.signal(signal.SIGCONT)
+                batch.wait_until("completed")
+                batch.assert_whole()
+                before = batch.digest()
+                zombie.signal(signal.SIGCONT)
+        _works_on(fleet)
+    batch.assert_whole()
+    assert batch.digest() == before
+    assert len(fleet.upstream.calls(batch)) == LINES
 
 
 def _works_on(fleet: Fleet) -> None:

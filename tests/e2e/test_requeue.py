@@ -15,7 +15,7 @@ LINES = 60
 
 def test_only_the_failed_lines_are_called_again(fleet: Fleet) -> None:
     fleet.upstream.set(fail=0.5)
-    with fleet.worker():
+    with fleet.worker(BATCH_MAX_ATTEMPTS="1"):
         batch = fleet.submit(LINES)
         batch.wait_until("completed")
         good = batch.row("completed")[0]

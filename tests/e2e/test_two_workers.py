@@ -1,56 +1,53 @@
 """Two workers on one database: limits hold over both, and nobody waits behind somebody else's big batch."""
 
 import sys
+from collections.abc import Sequence
 
 import pytest
 
-from tests.support.fleet import Fleet
+from tests.support.fleet import Batch, Fleet
 from tests.support.processes import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
+LINES = 200
+LIMIT = 25  # an engine of these tests makes ten calls at once
 
 
 def test_the_limit_of_a_batch_holds_over_both(fleet: Fleet) -> None:
-    fleet.upstream.set(latency=0.5)
-    with fleet.worker(), fleet.worker():
-        batch = fleet.submit(80, "--max-concurrency", "4")
-        _share(fleet, "batch_id")
-        batch.wait_until("completed")
-    batch.assert_whole()
-    assert fleet.upstream.called() == 80
-    assert fleet.upstream.stats()["max_in_flight"] == 4
+    _run(fleet, [fleet.submit(LINES, "--max-concurrency", str(LIMIT))], "batch_id")
 
 
 def test_the_limit_of_an_upstream_holds_over_both_and_all_batches(fleet: Fleet) -> None:
+    fleet.installation.environment["UPSTREAM_LIMIT"] = str(LIMIT)
+    accounts = ("first", "second")
+    _run(fleet, [fleet.submit(LINES, "--account", account) for account in accounts], "upstream_id")
+
+
+def _run(fleet: Fleet, batches: Sequence[Batch], limited: str) -> None:
+    """Run them to their end by two workers, and see that they share the limit and never pass it."""
     fleet.upstream.set(latency=0.5)
-    fleet.installation.environment["UPSTREAM_LIMIT"] = "6"
+    sharing = (
+        "SELECT count(DISTINCT engine_id) FROM batches_share "
+        f"WHERE {limited} IS NOT NULL AND slots > 0"
+    )
     with fleet.worker(), fleet.worker():
-        batches = [fleet.submit(50, "--account", account) for account in ("first", "second")]
-        _share(fleet, "upstream_id")
+        # A worker has two engines.
+        wait_for(lambda: fleet.installation.execute(sharing)[0][0] > 2, "three engines to share")
         for batch in batches:
             batch.wait_until("completed")
     for batch in batches:
         batch.assert_whole()
-    assert fleet.upstream.called() == 100
-    assert fleet.upstream.stats()["max_in_flight"] == 6
-
-
-def _share(fleet: Fleet, thing: str) -> None:
-    """Wait until engines of both workers have a part of the limit."""
-    statement = (
-        "SELECT count(DISTINCT engine.pid) FROM batches_share JOIN batches_engine AS engine "
-        f"ON engine.id = engine_id WHERE {thing} IS NOT NULL AND slots > 0"
-    )
-    wait_for(lambda: fleet.installation.execute(statement)[0][0] > 2, "three engines to share")
+    assert fleet.upstream.called() == LINES * len(batches)
+    assert fleet.upstream.stats()["max_in_flight"] <= LIMIT
 
 
 def test_a_small_batch_is_done_while_a_big_one_runs(fleet: Fleet) -> None:
     fleet.upstream.set(latency=0.5)
     with fleet.worker(), fleet.worker():
-        big = fleet.submit(20_000)
+        big = fleet.submit(5_000)
         big.wait_for_results(100)
         small = fleet.submit(10, "--external-user", "somebody-else")
         small.wait_until("completed", 30)
@@ -58,4 +55,4 @@ def test_a_small_batch_is_done_while_a_big_one_runs(fleet: Fleet) -> None:
         fleet.installation.manage("cancel_batch", big.id)
         big.wait_until("cancelled")
     small.assert_whole()
-    big.assert_whole("cancelled", failed=20_000 - big.row("completed")[0])
+    big.assert_whole("cancelled", failed=5_000 - big.row("completed")[0])

@@ -52,7 +52,6 @@ def test_fifty_thousand_lines(fleet: Fleet) -> None:
     installation = fleet.installation
     for name in SETTINGS:
         del installation.environment[name]
-    installation.environment["STORAGE_DIR"] = str(installation.directory / "files")
     custom_ids = [f"line-{number}" for number in range(LINES)]
     secret = fleet.key("volume")
     peaks: dict[int, int] = {}

@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from tests.support.installation import Installation
@@ -21,7 +22,6 @@ SETTINGS = {
     "STALL_SECONDS": "10",
     "BATCH_SHARD_LINES": "10",
     "ENGINE_CONCURRENCY": "10",
-    "BATCH_MAX_ATTEMPTS": "1",
 }
 COMMAND = ("runworker", "--control-workers", "2", "--engine-workers", "2")
 PROCESSES = 2 * ("cluster", "sentinel", "pusher", "monitor", "worker", "worker")
@@ -194,7 +194,7 @@ class Batch:
             "SELECT blob_id, start, bytes FROM files_filepart WHERE file_id = ? ORDER BY number",
             self.row(f"{kind}_file_id")[0],
         )
-        storage = self._installation.directory / "files"
+        storage = storage_of(self._installation)
         return b"".join(
             (storage / key[:2] / key[2:]).read_bytes()[start : start + size]
             for key, start, size in parts
@@ -225,6 +225,10 @@ class Batch:
             assert f'"{prompt(result["custom_id"])}' in answer
 
 
+def storage_of(installation: Installation) -> Path:
+    return installation.directory / "files"
+
+
 def prompt(custom_id: str) -> str:
     return f"Say {custom_id} once."
 
@@ -235,7 +239,9 @@ class Fleet:
     def __init__(self, installation: Installation, upstream: Upstream) -> None:
         self.installation = installation
         self.upstream = upstream
-        installation.environment |= SETTINGS | {"UPSTREAM_BASE_URL": upstream.url}
+        installation.environment |= SETTINGS
+        installation.environment["STORAGE_DIR"] = str(storage_of(installation))
+        installation.environment["UPSTREAM_BASE_URL"] = upstream.url
         self._started = 0
 
     @contextmanager

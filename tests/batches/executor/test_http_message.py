@@ -55,11 +55,13 @@ BROKEN = {
     "name with a space": OK + b"X Y: z\r\nContent-Length: 9\r\n\r\n" + BODY,
     "control character": OK + b"X: \x00\r\nContent-Length: 9\r\n\r\n" + BODY,
     "upgrade": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxxx",
-    "huge header": OK + b"X: " + b"x" * MAX_HEAD_BYTES + b"\r\nContent-Length: 9\r\n\r\n" + BODY,
-    "endless interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
-    "endless reason": b"HTTP/1.1 200 " + b"x" * MAX_HEAD_BYTES,
-    "endless trailer": CHUNKED + b"0\r\nX: " + b"x" * 3 * MAX_HEAD_BYTES,
-    "endless extension": CHUNKED + b"1;" + b"x" * 3 * MAX_HEAD_BYTES,
+}
+ENDLESS = {
+    "header": OK + b"X: " + b"x" * MAX_HEAD_BYTES + b"\r\nContent-Length: 9\r\n\r\n" + BODY,
+    "interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
+    "reason": b"HTTP/1.1 200 " + b"x" * MAX_HEAD_BYTES,
+    "trailer": CHUNKED + b"0\r\nX: " + b"x" * 3 * MAX_HEAD_BYTES,
+    "extension": CHUNKED + b"1;" + b"x" * 3 * MAX_HEAD_BYTES,
 }
 
 
@@ -70,14 +72,14 @@ def params(table):
     ]
 
 
-def read(*pieces, max_bytes=1000) -> tuple[Answer, Reader]:
-    """Feed until there is an answer."""
+def read(*pieces, max_bytes=1000) -> tuple[Answer, bool]:
+    """Feed until there is an answer; return it, and whether its connection may be kept."""
     reader = Reader(max_bytes)
-    for piece in pieces:
+    for number, piece in enumerate(pieces, 1):
         answer = reader.feed(piece)
         if answer is not None:
-            return answer, reader
-    return reader.end(), reader
+            return answer, reader.keep and number == len(pieces)
+    return reader.end(), reader.keep
 
 
 def plain(answer):
@@ -86,12 +88,12 @@ def plain(answer):
 
 @pytest.mark.parametrize(("raw", "body", "keep"), params(ANSWERS))
 def test_an_answer_is_the_same_wherever_it_is_cut(raw, body, keep):
-    whole, reader = read(raw)
-    assert (whole.body, reader.keep) == (body, keep)
+    whole, kept = read(raw)
+    assert (whole.body, kept) == (body, keep)
 
     for cut in range(1, len(raw)):
-        answer, reader = read(raw[:cut], raw[cut:])
-        assert plain(answer) == plain(whole), f"cut at {cut}"
+        answer, kept = read(raw[:cut], raw[cut:])
+        assert (plain(answer), kept) == (plain(whole), keep), f"cut at {cut}"
     assert plain(read(*(raw[at : at + 1] for at in range(len(raw))))[0]) == plain(whole)
 
 
@@ -137,8 +139,8 @@ def test_headers_have_lower_case_names_and_bare_values():
 @pytest.mark.parametrize("raw", params(TO_THE_END))
 def test_without_a_length_the_end_of_the_connection_ends_the_answer(raw):
     for cut in range(1, len(raw)):
-        answer, reader = read(raw[:cut], raw[cut:] + BODY[:2], BODY[2:])
-        assert (answer.status, answer.body, reader.keep) == (200, BODY, False)
+        answer, kept = read(raw[:cut], raw[cut:] + BODY[:2], BODY[2:])
+        assert (answer.status, answer.body, kept) == (200, BODY, False)
 
 
 @pytest.mark.parametrize("raw", params(BROKEN))
@@ -147,6 +149,15 @@ def test_what_is_no_answer_is_broken(raw):
         with pytest.raises(TransportError) as caught:
             read(*pieces)
         assert caught.value.kind is Kind.BROKEN
+
+
+@pytest.mark.parametrize("raw", params(ENDLESS))
+@pytest.mark.parametrize("size", [100, 1 << 18])
+def test_what_does_not_end_is_cut_off(raw, size):
+    reader = Reader(1000)
+    with pytest.raises(TransportError) as caught:
+        list(map(reader.feed, (raw[start : start + size] for start in range(0, len(raw), size))))
+    assert caught.value.kind is Kind.BROKEN
 
 
 @pytest.mark.parametrize(("raw", "body", "keep"), params(ANSWERS))
