@@ -25,6 +25,42 @@ class Phase(Enum):
     SHRINK = auto()  # do fewer calls bring as many?
 
 
+class _Window:
+    """Calls begun one after another at one limit, and what they brought."""
+
+    __slots__ = ("_ended", "_fills_until", "_first", "_next", "_size", "peak", "seconds", "tokens")
+
+    def __init__(self, first: int, limit: int) -> None:
+        """first: the number of the call that opens it."""
+        self.peak = 0  # calls in flight, at most
+        self.tokens = 0
+        self.seconds = 0.0  # in flight, of all its calls
+        self._first = self._next = first
+        self._size = max(SAMPLE, limit // 2)
+        self._fills_until = math.inf
+        self._ended = 0
+
+    def take(self, number: int, in_flight: int, now: float) -> None:
+        """Let the call belong to it, unless it is full."""
+        if number == self._first:
+            self._fills_until = now + WINDOW_SECONDS
+        if number - self._first < self._size or now < self._fills_until:
+            self._next = number + 1
+            self.peak = max(self.peak, in_flight)
+
+    def add(self, number: int, seconds: float, tokens: int) -> None:
+        if self._first <= number < self._next:
+            self.seconds += seconds
+            self.tokens += tokens
+
+    def end(self, number: int, now: float) -> bool:
+        """The call is over; return whether the window can be judged."""
+        if self._first <= number < self._next:
+            self._ended += 1
+        size = self._next - self._first
+        return size >= self._size and now >= self._fills_until and self._ended >= ENDED * size
+
+
 class Pace:
     """The limit on calls in flight of one upstream and model, which follows what the upstream bears.
 
@@ -64,7 +100,7 @@ class Pace:
         self._base = 0  # the limit that a try is compared with; 0 before the first window
         self._base_rate = 0.0  # its tokens a second
         self._rates: list[float] = []  # of the windows of this hold
-        self._open()
+        self._window = _Window(0, self.limit)
 
         self._cut_at = 0  # the number of the first call after the last cut
         self._cut_from = 0  # calls in flight before it
@@ -90,19 +126,13 @@ class Pace:
         number = self._calls
         self._calls += 1
         self.in_flight += 1
-        if number - self._first < self._size or now < self._fills_until:
-            if number == self._first:
-                self._fills_until = now + WINDOW_SECONDS
-            self._next = number + 1
-            self._peak = max(self._peak, self.in_flight)
+        self._window.take(number, self.in_flight, now)
         return number
 
     def answered(self, number: int, seconds: float, tokens: int) -> None:
         """A good answer came. `tokens`: that the model wrote; 0 when they are not counted."""
         self._round_trip += FRESH * (seconds - self._round_trip) if self._round_trip else seconds
-        if self._first <= number < self._next:
-            self._tokens += tokens or 1
-            self._seconds += seconds
+        self._window.add(number, seconds, tokens or 1)
         if number >= self._trouble_call:
             self._trouble_at = None
             if self._rests:
@@ -111,8 +141,7 @@ class Pace:
 
     def failed(self, number: int, seconds: float) -> None:
         """The call took its time and brought nothing, for a reason other than a lack of room."""
-        if self._first <= number < self._next:
-            self._seconds += seconds
+        self._window.add(number, seconds, 0)
 
     def refused(self, number: int, now: float, after: float | None) -> None:
         """The upstream has no room. `after`: the seconds it asks to be left alone for."""
@@ -127,24 +156,17 @@ class Pace:
     def ended(self, number: int, now: float) -> None:
         """The call is over, however it went."""
         self.in_flight -= 1
-        if self._first <= number < self._next:
-            self._ended += 1
-            size = self._next - self._first
-            if size >= self._size and now >= self._fills_until and self._ended >= ENDED * size:
-                self._judge()
+        if self._window.end(number, now):
+            self._judge(self._window)
 
-    # Windows: calls begun one after another at one limit
+    # Judgements
 
     def _open(self) -> None:
-        self._first = self._next = self._calls
-        self._size = max(SAMPLE, self.limit // 2)
-        self._fills_until = -math.inf
-        self._peak = self._ended = self._tokens = 0
-        self._seconds = 0.0
+        self._window = _Window(self._calls, self.limit)
 
-    def _judge(self) -> None:
-        if self._peak >= self.limit and self._tokens:  # else it says nothing about this limit
-            rate = self.limit * self._tokens / self._seconds
+    def _judge(self, window: _Window) -> None:
+        if window.peak >= self.limit and window.seconds and window.tokens:  # else it says nothing
+            rate = self.limit * window.tokens / window.seconds
             if self._phase is Phase.GROW:
                 self._judge_more(rate)
             elif self._phase is Phase.SHRINK:

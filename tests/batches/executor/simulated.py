@@ -5,6 +5,7 @@ import itertools
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batches.executor.pace import Pace
@@ -12,108 +13,105 @@ from batches.executor.pace import Pace
 
 @dataclass
 class Server:
-    """Serves `slots` calls at once, lets `queue` more wait, and refuses the rest.
-
-    seconds, sigma: of the lognormal time a call is served. drag: what each call in service adds to that, as a share.
-    tokens: an answer has them in proportion to its time; else each has none.
-    """
+    """Serves `slots` calls at once, lets `queue` more wait, and refuses the rest."""
 
     slots: int
     queue: float = math.inf
-    seconds: float = 0.5
-    sigma: float = 0.6
-    drag: float = 0.0
-    tokens: bool = True
+    seconds: float = 0.5  # of service: the median
+    sigma: float = 0.6  # lognormal
+    counted: bool = True  # answers have tokens, in proportion to their time
     retry_after: float | None = None
-    refuse_seconds: float = 0.005
     changes: list[tuple[float, int]] = field(default_factory=list)  # when, slots
+
+    @property
+    def per_second(self) -> float:
+        """Calls it can answer at most."""
+        return self.slots / (self.seconds * math.exp(self.sigma**2 / 2))
 
 
 @dataclass
-class Seen:
-    answered: int = 0
-    refused: int = 0
-    limits: list[tuple[float, int]] = field(default_factory=list)
-
-    def answered_after(self, at):
-        return self.times.get(at)
-
-
 class Run:
-    """Drives a pace with endless lines against a server, for so many seconds."""
+    """Endless lines against a server, at a pace."""
 
-    def __init__(self, server: Server, pace: Pace, seed: int = 1) -> None:
-        self.server, self.pace = server, pace
-        self.rng = random.Random(seed)
-        self.now = 0.0
-        self.answers: list[float] = []  # when
-        self.refusals: list[float] = []
-        self.limits: list[tuple[float, int]] = []
-        self._events: list = []
-        self._order = itertools.count()
-        self._serving = 0
-        self._queue: deque = deque()
-
-    def at(self, when, act):
-        heapq.heappush(self._events, (when, next(self._order), act))
+    server: Server
+    pace: Pace
+    seed: int = 1
+    now: float = 0.0
+    answers: list[float] = field(default_factory=list)  # when
+    refusals: list[float] = field(default_factory=list)
+    limits: list[tuple[float, int]] = field(default_factory=list)  # at the end of each call
 
     def go(self, seconds: float) -> "Run":
+        self.rng = random.Random(self.seed)
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.serving = 0
+        self.queue: deque[tuple[int, float]] = deque()
         for when, slots in self.server.changes:
-            self.at(when, lambda slots=slots: self._resize(slots))
-        self._fill()
-        while self._events and self._events[0][0] < seconds:
-            self.now, _, act = heapq.heappop(self._events)
+            self._at(when, lambda slots=slots: self._resize(slots))
+        self._send_all()
+        while self.events and self.events[0][0] < seconds:
+            self.now, _, act = heapq.heappop(self.events)
             act()
-            self._fill()
+            self._send_all()
         return self
 
-    def per_second(self, start, end):
+    def per_second(self, start: float, end: float) -> float:
         return sum(start <= when < end for when in self.answers) / (end - start)
 
-    def limit_between(self, start, end):
-        """The mean over time."""
-        inside = [limit for when, limit in self.limits if start <= when < end]
-        return sum(inside) / len(inside)
+    def limit(self, start: float, end: float) -> float:
+        """The mean over the calls that ended in that time."""
+        limits = [limit for when, limit in self.limits if start <= when < end]
+        return sum(limits) / len(limits)
 
-    def _resize(self, slots):
+    @property
+    def refused(self) -> float:
+        """The share of all answers."""
+        return len(self.refusals) / (len(self.refusals) + len(self.answers))
+
+    def _at(self, when: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (when, next(self.order), act))
+
+    def _resize(self, slots: int) -> None:
         self.server.slots = slots
         self._serve()
 
-    def _fill(self):
-        if self.now < self.pace.rests_until:
-            self.at(self.pace.rests_until, lambda: None)
+    def _send_all(self) -> None:
+        if self.now < self.pace.rests_until < math.inf:
+            self._at(self.pace.rests_until, lambda: None)
         while self.pace.room(self.now) > 0:
-            self._send()
+            self._send(self.pace.began(self.now))
 
-    def _send(self):
-        number = self.pace.began(self.now)
-        if self._serving + len(self._queue) >= self.server.slots + self.server.queue:
-            self.at(self.now + self.server.refuse_seconds, lambda: self._refuse(number))
+    def _send(self, number: int) -> None:
+        if self.serving + len(self.queue) >= self.server.slots + self.server.queue:
+            self._at(self.now + 0.005, lambda: self._refuse(number))
         else:
-            self._queue.append((number, self.now))
+            self.queue.append((number, self.now))
             self._serve()
 
-    def _serve(self):
-        while self._queue and self._serving < self.server.slots:
-            number, sent = self._queue.popleft()
-            self._serving += 1
-            work = self.rng.lognormvariate(0, self.server.sigma)
-            seconds = self.server.seconds * work * (1 + self.server.drag * self._serving)
-            tokens = round(100 * work) if self.server.tokens else 0
-            self.at(self.now + seconds, lambda n=number, s=sent, t=tokens: self._answer(n, s, t))
+    def _serve(self) -> None:
+        while self.queue and self.serving < self.server.slots:
+            number, sent = self.queue.popleft()
+            self.serving += 1
+            size = self.rng.lognormvariate(0, self.server.sigma)
+            tokens = round(100 * size) if self.server.counted else 0
+            self._at(
+                self.now + self.server.seconds * size,
+                lambda number=number, sent=sent, tokens=tokens: self._answer(number, sent, tokens),
+            )
 
-    def _answer(self, number, sent, tokens):
-        self._serving -= 1
+    def _answer(self, number: int, sent: float, tokens: int) -> None:
+        self.serving -= 1
         self.answers.append(self.now)
         self.pace.answered(number, self.now - sent, tokens)
         self._end(number)
         self._serve()
 
-    def _refuse(self, number):
+    def _refuse(self, number: int) -> None:
         self.refusals.append(self.now)
         self.pace.refused(number, self.now, self.server.retry_after)
         self._end(number)
 
-    def _end(self, number):
+    def _end(self, number: int) -> None:
         self.pace.ended(number, self.now)
         self.limits.append((self.now, self.pace.limit))
