@@ -13,6 +13,7 @@ WINDOW_SECONDS = 0.1  # in which they begin, at least: a fast upstream is not ju
 ENDED = 0.8  # of a window's calls, and it is judged: the slowest few do not hold it up
 HOLDS = 2  # windows at one limit between two tries
 DOUBLE, MORE, LESS = 2.0, 1.15, 0.87  # steps
+LEAST = 1.04  # step, once larger ones were refused
 PAYS = 0.25  # of what a larger limit could bring at best, and it is kept
 ENOUGH = 0.985  # of the rate at the larger limit, and the smaller one is kept
 CUT, CUT_OF_TRY = 0.9, 0.95  # of the calls that were accepted; a try was a step of our own
@@ -30,13 +31,13 @@ class _Window:
 
     __slots__ = ("_ended", "_fills_until", "_first", "_next", "_size", "peak", "seconds", "tokens")
 
-    def __init__(self, first: int, limit: int) -> None:
-        """first: the number of the call that opens it."""
+    def __init__(self, first: int, size: int) -> None:
+        """first: the number of the call that opens it. size: its calls, at least."""
         self.peak = 0  # calls in flight, at most
         self.tokens = 0
         self.seconds = 0.0  # in flight, of all its calls
         self._first = self._next = first
-        self._size = max(SAMPLE, limit // 2)
+        self._size = size
         self._fills_until = math.inf
         self._ended = 0
 
@@ -95,12 +96,13 @@ class Pace:
 
         self._phase = Phase.GROW if learnt is None else Phase.HOLD
         self._step = DOUBLE
-        self._tries_more = True  # next
+        self._first_step = MORE  # of the next growth
+        self._tries = 0
         self._flat = False  # the last growth brought nothing
         self._base = 0  # the limit that a try is compared with; 0 before the first window
         self._base_rate = 0.0  # its tokens a second
         self._rates: list[float] = []  # of the windows of this hold
-        self._window = _Window(0, self.limit)
+        self._open()
 
         self._cut_at = 0  # the number of the first call after the last cut
         self._cut_from = 0  # calls in flight before it
@@ -162,7 +164,8 @@ class Pace:
     # Judgements
 
     def _open(self) -> None:
-        self._window = _Window(self._calls, self.limit)
+        few = 2 * SAMPLE if self._phase is Phase.HOLD else SAMPLE
+        self._window = _Window(self._calls, max(few, self.limit // 2))
 
     def _judge(self, window: _Window) -> None:
         if window.peak >= self.limit and window.seconds and window.tokens:  # else it says nothing
@@ -180,6 +183,7 @@ class Pace:
             gain = rate / self._base_rate
             if gain < 1 + PAYS * (self.limit / self._base - 1):
                 self._flat = True
+                self._first_step = MORE
                 self.limit = max(self._base, min(self.limit, round(self._base * gain)))
                 self._hold()
                 return
@@ -204,12 +208,12 @@ class Pace:
             return
         self._base, self._base_rate = self.limit, sum(self._rates) / len(self._rates)
         self._rates.clear()
-        self._tries_more = not self._tries_more
-        if not self._tries_more:
-            self._step = MORE
-            self._try_more()
-        elif self._flat:
+        self._tries += 1
+        if self._tries % (2 if self._flat else 4) == 0 and (self._flat or self._cut_at):
             self._try_less()
+        else:
+            self._step = self._first_step
+            self._try_more()
 
     # Steps
 
@@ -239,13 +243,14 @@ class Pace:
         self._cut_at = self._calls
         self._cut_from = self.in_flight
         self._cut_floor = self._base if self._phase is Phase.GROW else 0
+        self._first_step = max(LEAST, 1 + (self._first_step - 1) / 2) if self._cut_floor else MORE
         self._refused = 0
         if self._trouble_at is None:
             self._trouble_at = now
             self._trouble_call = self._calls
         elif self.limit == 1 or now - self._trouble_at > 2 * self._round_trip:
             self._rest(now, after)
-        self._flat = True
+        self._flat = False
         self._hold()
         self._open()
 

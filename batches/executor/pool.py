@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Mapping
 
 from batches.executor.outage import Breaker
@@ -54,16 +54,25 @@ class Pool:
         """
         if all(pace.room(now) <= 0 for pace in self.paces.values()):
             return
-        works = [(self._rank(work), work) for work in self._ready() if self._may_start(work, now)]
-        heapq.heapify(works)
-        while works and self.in_flight < self._options.concurrency:
-            rank, work = works[0]
-            if not self._may_start(work, now):
-                heapq.heappop(works)
-            elif rank != (present := self._rank(work)):
-                heapq.heapreplace(works, (present, work))
+        owners = [self._rank(queue) for queue in self._queues()]
+        heapq.heapify(owners)
+        while owners and self.in_flight < self._options.concurrency:
+            queue = owners[0][-1]
+            while queue and not self._may_start(queue[0], now):
+                queue.popleft()
+            if not queue:
+                heapq.heappop(owners)
+            elif owners[0] != (present := self._rank(queue)):
+                heapq.heapreplace(owners, present)
             else:
-                yield work, self._begin(work, now)
+                yield queue[0], self._begin(queue[0], now)
+
+    def _queues(self) -> list[deque[Work]]:
+        """Return each owner's works that may have a line to start, in their order."""
+        queues: defaultdict[Hashable, deque[Work]] = defaultdict(deque)
+        for work in sorted(self._ready(), key=_order):
+            queues[work.owner].append(work)
+        return list(queues.values())
 
     def _ready(self) -> list[Work]:
         """Return the works that may have a line to start."""
@@ -73,8 +82,8 @@ class Pool:
                 del self._open[work.key]
         return works
 
-    def _rank(self, work: Work) -> tuple[int, float, int]:
-        return self._calls["owner", work.owner], work.deadline, work.number
+    def _rank(self, queue: deque[Work]) -> tuple[int, float, int, deque[Work]]:
+        return self._calls["owner", queue[0].owner], *_order(queue[0]), queue
 
     def _may_start(self, work: Work, now: float) -> bool:
         return work.pace.room(now) > 0 and self._lacks_slot(work, now)
@@ -180,3 +189,7 @@ class Pool:
 
     def held_bytes(self) -> int:
         return sum(work.body_bytes for work in self.works.values())
+
+
+def _order(work: Work) -> tuple[float, int]:
+    return work.deadline, work.number
