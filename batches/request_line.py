@@ -141,7 +141,7 @@ def _diagnose(line: bytes, number: int, endpoint: str) -> RequestLine | list[Pro
     body: Any = _json(found["body"]) if "body" in found else None
     if isinstance(body, dict):
         problems += _body_problems(body, endpoint)
-    problems += _duplicates(line, endpoint)
+    problems += _duplicates(line)
     if problems:
         return [dataclasses.replace(problem, line=number) for problem in problems]
     inputs = _count_inputs(bytes(body["input"])) if endpoint == "/v1/embeddings" else 1
@@ -230,14 +230,14 @@ def _body_problems(body: dict[str, Raw], endpoint: str) -> list[Problem]:
     return problems
 
 
-def _duplicates(line: bytes, endpoint: str) -> list[Problem]:
+def _duplicates(line: bytes) -> list[Problem]:
     """Keys that stand twice: parsers differ in which one they take, so what is checked may not be what is run."""
     pairs: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=list)
     problems = _repeated(pairs, KEYS, "")
     body = [value for key, value in pairs if key == "body"]
     if len(body) == 1 and isinstance(body[0], list):
-        keys = ("model", "stream", REQUIRED_IN_BODY.get(endpoint, "model"))
-        problems += _repeated([item for item in body[0] if isinstance(item, tuple)], keys, "body.")
+        pairs = [item for item in body[0] if isinstance(item, tuple)]
+        problems += _repeated(pairs, ("model", "stream"), "body.")
     return problems
 
 

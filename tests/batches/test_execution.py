@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connection
@@ -17,6 +17,7 @@ from accounts.models import Account
 from api.clock import database_now
 from batches import lifecycle, results
 from batches.execution import run_turn
+from batches.executor.engine import Engine as Pump
 from batches.models import Batch, Engine, Segment, Shard, Share, Status, Upstream
 from batches.verification import verify
 from files.models import FilePart
@@ -37,6 +38,7 @@ from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 30
+T = TypeVar("T")
 USED = {"usage": {"prompt_tokens": 2, "completion_tokens": 3}}
 
 
@@ -62,16 +64,17 @@ def model_server(script: Script, **fields: Any) -> Iterator[Server]:
         thread.join(SECONDS)
 
 
+def apart(act: Callable[[], T]) -> T:
+    """Act in a thread that ends here: its connection must not outlive it."""
+    try:
+        return act()
+    finally:
+        connection.close()
+
+
 async def with_rows(act: Callable[[], object]) -> None:
     """Let a script of the model server change rows."""
-
-    def run() -> None:
-        try:
-            act()
-        finally:
-            connection.close()
-
-    await asyncio.to_thread(run)
+    await asyncio.to_thread(apart, act)
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_a_turn_without_work_ends() -> None:
 def test_a_turn_that_drains_hands_back_what_it_has_not_done(account: Account) -> None:
     async def script(call: Call) -> bytes:
         if call.number > 5:
-            await asyncio.sleep(10 * SECONDS)
+            await asyncio.sleep(SECONDS)
         return reply()
 
     with model_server(script) as server:
@@ -178,7 +181,7 @@ def test_an_engine_that_was_taken_over_changes_nothing(account: Account, answere
         if call.number == 1:
             await with_rows(take_over)
             if not answered:
-                await asyncio.sleep(10 * SECONDS)
+                await asyncio.sleep(SECONDS)
         return reply()
 
     with model_server(script) as server:
@@ -204,7 +207,7 @@ def test_a_batch_that_is_stopped_gets_no_new_call_and_ends(
         if call.number == 3:
             await with_rows(lambda: stop(Batch.objects.get(), actor="test"))
         if call.number >= 3:
-            await asyncio.sleep(10 * SECONDS)
+            await asyncio.sleep(SECONDS)
         return reply()
 
     with model_server(script) as server:
@@ -281,14 +284,34 @@ def test_lines_whose_input_is_lost_fail_without_a_call(account: Account) -> None
     assert codes_of(batch.error_file_id) == ["input_file_missing"] * 6
 
 
+def test_a_turn_that_breaks_off_hands_back_what_it_had(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_off(pump: Any) -> None:
+        assert await pump._source.claim(1, frozenset())
+        assert await asyncio.to_thread(apart, Shard.objects.filter(state="running").exists)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Pump, "run", break_off)
+    batch = start(account, 6)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        turn()
+    assert set(batch.shards.values_list("state", flat=True)) == {Shard.State.WAITING}
+    assert not Engine.objects.exists()
+
+
 def test_two_turns_at_once_share_the_work_and_double_nothing(account: Account) -> None:
     async def script(call: Call) -> bytes:
         await asyncio.sleep(0.005)
         return reply()
 
+    def one_turn() -> None:
+        run_turn(lambda: False)
+
     with model_server(script, limit=6) as server:
         batch = start(account, request_lines(120))
-        turns = [threading.Thread(target=closing(run_turn)) for _ in range(2)]
+        turns = [threading.Thread(target=apart, args=[one_turn]) for _ in range(2)]
         for one in turns:
             one.start()
         for one in turns:
@@ -297,13 +320,3 @@ def test_two_turns_at_once_share_the_work_and_double_nothing(account: Account) -
     assert len(server.calls) == 120
     assert server.most_in_flight <= 6
     assert end(batch, Status.COMPLETED).completed == 120
-
-
-def closing(act: Callable[[Callable[[], bool]], None]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            act(lambda: False)
-        finally:
-            connection.close()
-
-    return run

@@ -12,9 +12,15 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
-LINES = 500
+LINES = 2_000
 PROMISED = {"cancelled": 5, "expired": 30}  # seconds until the last call has begun
 COMMANDS = {"cancelled": "cancel_batch", "expired": "expire_batches"}
+
+
+@pytest.fixture(autouse=True)
+def shards_of_a_minute(fleet: Fleet) -> None:
+    """An engine that hears of the end only when its shard is done would go on calling for long."""
+    fleet.installation.environment["BATCH_SHARD_LINES"] = "1000"
 
 
 def _end(fleet: Fleet, batch: Batch, end: str) -> float:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fleet import PROMISED_SECONDS, Batch, Fleet, Worker, kill, slow_move
+from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, kill, slow_move
 from tests.support.processes import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
-LINES = 60
+LINES = 2 * SHARD_LINES
 IN_FLIGHT = 20  # two engines of ten
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fleet import Fleet, Worker
+from tests.support.fleet import SHARD_LINES, Fleet, Worker
 from tests.support.processes import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
-LINES = 60
+LINES = 2 * SHARD_LINES
 
 
 def _ask(worker: Worker) -> None:
@@ -56,7 +56,7 @@ def test_calls_that_do_not_end_in_time_are_aborted_and_handed_back(fleet: Fleet)
     fleet.upstream.set(latency=600.0)
     fleet.installation.environment |= {"BATCH_LEASE_SECONDS": "600", "BATCH_DRAIN_SECONDS": "1"}
     with fleet.worker() as worker:
-        batch = fleet.submit(20)
+        batch = fleet.submit(LINES)
         wait_for(lambda: batch.shards("state = 'running'") == 2, "both shards to be claimed")
         wait_for(lambda: fleet.upstream.stats()["in_flight"] >= 10, "calls in flight")
         os.kill(worker.process.pid, signal.SIGINT)
@@ -69,4 +69,4 @@ def test_calls_that_do_not_end_in_time_are_aborted_and_handed_back(fleet: Fleet)
     with fleet.worker():
         batch.wait_until("completed")
     batch.assert_whole()
-    assert fleet.upstream.called() == hung_up + 20
+    assert fleet.upstream.called() == hung_up + LINES

@@ -17,10 +17,11 @@ from tests.support.processes import children, members, named, running, wait_for
 from tests.support.stack import LISTENING
 
 PROMISED_SECONDS = 90  # in which the lines of a dead worker go on
+SHARD_LINES = 40
 SETTINGS = {
     "BATCH_LEASE_SECONDS": "10",
     "STALL_SECONDS": "10",
-    "BATCH_SHARD_LINES": "10",
+    "BATCH_SHARD_LINES": str(SHARD_LINES),
     "ENGINE_CONCURRENCY": "10",
 }
 COMMAND = ("runworker", "--control-workers", "2", "--engine-workers", "2")

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from batches.executor.transport import Transport
+from tests.batches.executor.scripted import reply
 
+GOOD = reply(b"{}")
 CAP = 1000  # bytes of an answer's body
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -54,6 +56,24 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
     return head, await reader.readexactly(int(length))
+
+
+def endless(answer: bytes = GOOD, after: float = 0) -> Handler:
+    """Return a handler that answers every request of a connection, each after so many seconds."""
+
+    async def answering(reader, writer):
+        while True:
+            await read_request(reader)
+            await asyncio.sleep(after)
+            writer.write(answer)
+
+    return answering
+
+
+async def silent(reader, writer):
+    """Read until the caller hangs up."""
+    while await reader.read(1 << 16):
+        pass
 
 
 def resetting(sent: bytes) -> Handler:

@@ -13,30 +13,26 @@ from batches.executor.http_connection import Connection
 from batches.executor.http_transport import HttpTransport
 from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.certificates import Authority
-from tests.batches.executor.listening import listening, made, read_request, resetting
+from tests.batches.executor.listening import (
+    GOOD,
+    endless,
+    listening,
+    made,
+    read_request,
+    resetting,
+    silent,
+)
 from tests.batches.executor.scripted import SECONDS, Raw, reply, serving, until
 
 HEADERS = {"authorization": "Bearer sk-1", "x-request-id": "b:1:1"}
 OK = b"HTTP/1.1 200 OK\r\n"
-GOOD = reply(b"{}")
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
-def endless(answer=GOOD, after=0.0):
-    """Return a handler that answers every request of a connection."""
-
-    async def answering(reader, writer):
-        while True:
-            await read_request(reader)
-            await asyncio.sleep(after)
-            writer.write(answer)
-
-    return answering
-
-
-async def silent(reader, writer):
-    while await reader.read(1 << 16):
-        pass
+@pytest.fixture(autouse=True)
+def idle_connections_stay(monkeypatch):
+    """Or a connection wrongly kept would be closed all the same, only later."""
+    monkeypatch.setattr(http_transport, "KEEPALIVE_SECONDS", 3600)
 
 
 def idle(http):

@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+from batches.executor import aiohttp_transport, http_transport
 from batches.executor.aiohttp_transport import AiohttpTransport
 from batches.executor.http_transport import HttpTransport
 from batches.executor.transport import Kind, TransportError
@@ -74,6 +75,13 @@ FAULTS = {
 
 def rows(table):
     return [pytest.param(*row, id=name) for name, row in table.items()]
+
+
+@pytest.fixture(autouse=True)
+def idle_connections_stay(monkeypatch):
+    """Or a connection wrongly kept would be closed all the same, only later."""
+    for module in (http_transport, aiohttp_transport):
+        monkeypatch.setattr(module, "KEEPALIVE_SECONDS", 3600)
 
 
 @pytest.fixture(params=[HttpTransport, AiohttpTransport], ids=["http", "aiohttp"])
