@@ -93,9 +93,11 @@ class Heartbeat(threading.Thread):
         """What is in hand, for the next claim: more lines of a full batch or owner would only pile up."""
         of_batch: Counter[str] = Counter()
         of_owner: Counter[Any] = Counter()
+        full_places = self._pump.full
         for work in self._pump.held:
             of_batch[work.batch] += work.unstarted
-            of_owner[work.owner] += work.unstarted
+            if work.target.place not in full_places:
+                of_owner[work.owner] += work.unstarted
         most = settings.ENGINE_CONCURRENCY
         limits = self._pump.limits
         self._promised = cast("dict[Thing, int]", dict(limits))
@@ -107,7 +109,7 @@ class Heartbeat(threading.Thread):
                 for batch, lines in of_batch.items()
                 if lines and lines >= limits.get(("batch", batch), most)
             ),
-            full_places=self._pump.full,
+            full_places=full_places,
             down=frozenset(work.target.key for work in self._pump.held) & self._pump.down,
             things=cast("frozenset[Thing]", frozenset(limits)),
         )

@@ -119,7 +119,7 @@ class Pace:
 
     def room(self, now: float) -> int:
         """How many calls may begin now."""
-        return self.limit - self.in_flight if now >= self.rests_until else 0
+        return max(0, self.limit - self.in_flight) if now >= self.rests_until else 0
 
     # What becomes of calls
 

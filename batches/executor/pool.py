@@ -176,11 +176,11 @@ class Pool:
         return min(free + reserve, sum(max(0, want) for want in wants))
 
     def full(self) -> frozenset[tuple[int, str]]:
-        """The places that have lines enough here for some time, even if their pace doubles."""
-        lines: Counter[tuple[int, str]] = Counter()
+        """Return the places that have lines enough here for some time, even if their pace doubles."""
+        lines: defaultdict[tuple[int, str], float] = defaultdict(int)
         for work in self._ready():
             if not work.ending:
-                lines[work.target.place] += work.unstarted
+                lines[work.target.place] += min(work.unstarted, self._room("batch", work.batch))
         return frozenset(
             place
             for place, count in lines.items()

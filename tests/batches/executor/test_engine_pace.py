@@ -104,6 +104,21 @@ async def test_refused_lines_wait_without_a_slot():
     assert engine.in_flight == 0
 
 
+async def test_lines_that_only_their_batch_holds_back_do_not_fill_an_upstream():
+    gate = asyncio.Event()
+    given = source(work(400, target=UNKNOWN))
+    engine = Engine(given, Scripted(hanging(gate)), options())
+    engine.limits["batch", "b"] = 2
+
+    async with running(engine):
+        await until(lambda: engine.in_flight == 2)
+        assert engine.full == frozenset()
+        del engine.limits["batch", "b"]
+        await until(lambda: engine.in_flight == START)
+        assert engine.full == {UNKNOWN.place}
+        gate.set()
+
+
 async def test_lines_of_an_upstream_at_its_pace_are_not_hoarded_but_another_is_served():
     gate = asyncio.Event()
     slow = [work(20, batch=f"s{n}", target=UNKNOWN) for n in range(40)]
