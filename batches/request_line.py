@@ -119,7 +119,7 @@ def _is_plain(line: bytes, body: bytes) -> bool:
         and body.count(b'"model"') == 1
         and body.count(b'"stream"') <= 1
         and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
-        and not (b"\\" in body and b"\\u00" in body and _ESCAPED_LETTER.search(body))
+        and not _ESCAPED_LETTER.search(body)
         # A longer number covers one of these places, and few lines have a digit there.
         and not (_DIGIT.search(body[MAX_DIGITS :: MAX_DIGITS + 1]) and _LONG_NUMBER.search(body))
     )

@@ -336,7 +336,7 @@ def test_whatever_is_accepted_can_be_sent_and_nothing_breaks_the_reader(line: by
 
 @pytest.mark.parametrize("before", [0, 1, 4299, 4300, 4301, 9000])
 def test_a_number_beyond_reach_is_found_wherever_it_stands(before: int) -> None:
-    body = '{"model": "m", "messages": ["%s", %s]}' % ("x" * before, "9" * 4301)
+    body = f'{{"model": "m", "messages": ["{"x" * before}", {"9" * 4301}]}}'
     (problem,) = read(request_line(body=body))
     assert "more than 4300 digits" in problem.message
 

@@ -458,9 +458,7 @@ print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 @pytest.mark.django_db(transaction=True)
 def test_memory_does_not_grow_with_the_file() -> None:
     text = "x" * 2000
-    lines = (
-        request_line(str(n), f'{{"model": "m", "messages": "{text}"}}') for n in range(30_000)
-    )
+    lines = (request_line(str(n), f'{{"model": "m", "messages": "{text}"}}') for n in range(30_000))
     stored = store(lines)
     file = File(account=AccountFactory(), filename="in.jsonl", purpose=Purpose.BATCH)
     file.sha256 = stored.sha256
