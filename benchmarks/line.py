@@ -40,7 +40,8 @@ def _section(name: str, url: str) -> Section:
         place.start_worker()
         consumer = Consumer(place)
         consumer.run(write_input(place.directory / "warm.jsonl", 200), 200)
-        runs, bare = [], {"http": [], "aiohttp": []}
+        runs: list[Run] = []
+        bare: dict[str, list[float]] = {"http": [], "aiohttp": []}
         for _ in range(ROUNDS):
             runs.append(consumer.run(file, LINES))
             for kind, found in bare.items():

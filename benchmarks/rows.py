@@ -39,17 +39,20 @@ def new_batch(**fields: Any) -> Batch:
         "max_concurrency": 512,
         "expires_at": database_now() + datetime.timedelta(hours=24),
     }
-    return Batch.objects.create(**given | fields)
+    made: Batch = Batch.objects.create(**given | fields)
+    return made
 
 
 def newest_batch() -> Batch:
-    return Batch.objects.select_related("held_file").latest("created_at")
+    newest: Batch = Batch.objects.select_related("held_file").latest("created_at")
+    return newest
 
 
 def copies(count: int) -> None:
     """Add `count` batches that are like the newest one but older, a second apart."""
-    source = Batch.objects.latest("created_at")
-    names = [field.column for field in Batch._meta.concrete_fields]
+    source = newest_batch()
+    first = Batch.objects.count()
+    names = [str(field.column) for field in Batch._meta.concrete_fields]
     sqlite = connection.vendor == "sqlite"
     made = {
         "id": "'batch_' || " + ("printf('%%032x', i)" if sqlite else "lpad(to_hex(i), 32, '0')"),
@@ -60,13 +63,13 @@ def copies(count: int) -> None:
     columns = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(made.get(name, f'"{name}"') for name in names)
     numbers = (
-        "WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < %s) "
+        "WITH RECURSIVE numbers(i) AS (SELECT %s UNION ALL SELECT i + 1 FROM numbers WHERE i < %s) "
     )
     with connection.cursor() as cursor:
         insert = f"INSERT INTO batches_batch ({columns}) "
         select = f"SELECT {values} FROM batches_batch, numbers WHERE id = %s"
         order = numbers + insert + select if sqlite else insert + numbers + select
-        cursor.execute(order, [count, source.pk])
+        cursor.execute(order, [first, first + count - 1, source.pk])
         cursor.execute("ANALYZE batches_batch")
 
 

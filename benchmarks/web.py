@@ -1,5 +1,6 @@
 """`api`: what a request costs the web server, beside a trivial view, a bare copy, and a short list, on the same server."""
 
+import functools
 import http.client
 import os
 import subprocess
@@ -18,8 +19,8 @@ ABOUT = (
     "on PostgreSQL its server's own CPU apart. The trivial view is an `APIView` with DRF's own token that returns "
     "a constant; the usual one is a `RetrieveAPIView` with a `ModelSerializer`. Files: MB for one CPU second."
 )
-REQUESTS = 600
-ROUNDS = 4
+REQUESTS = 400
+ROUNDS = 3
 FILE_MB = 200
 TRANSFERS = 3
 MANY = 1_000_000
@@ -84,7 +85,7 @@ class Client:
                 self.request("GET", path, headers)
         for _ in range(ROUNDS):
             for name, (path, headers) in pages.items():
-                web, server = self.cost(lambda p=path, h=headers: self._many(p, h))
+                web, server = self.cost(functools.partial(self._many, path, headers))
                 found = (web / REQUESTS * 1e6, server / REQUESTS * 1e6)
                 best[name] = min(best.get(name, found), found)
         return best
@@ -153,8 +154,8 @@ def _files(client: Client, web: int) -> list[Figure]:
     up, down, copied = [], [], []
     for _ in range(TRANSFERS):
         file_id: list[str] = []
-        up.append(client.cost(lambda ids=file_id: ids.append(_upload(client, source)))[0])
-        down.append(client.cost(lambda ids=file_id: _download(client, ids[0]))[0])
+        up.append(client.cost(functools.partial(_upload, client, source, file_id))[0])
+        down.append(client.cost(functools.partial(_download, client, file_id))[0])
         copied.append(_copy(source))
     held = max(cpu.peaks(web).values())
     in_rate, out_rate = size / min(up), size / min(down)
@@ -183,19 +184,19 @@ def _files(client: Client, web: int) -> list[Figure]:
     ]
 
 
-def _upload(client: Client, source: Path) -> str:
-    """Send the file as `curl -F` does, and return its id."""
+def _upload(client: Client, source: Path, ids: list[str]) -> None:
+    """Send the file as `curl -F` does; its id goes into `ids`."""
     url = f"http://127.0.0.1:{client.place.port}/v1/files"
     answer = subprocess.run(
         ["curl", "-sS", "-f", "-F", "purpose=evals", "-F", f"file=@{source}", "-H",
          f"Authorization: {client.key['Authorization']}", url],
         check=True, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
-    return answer.stdout.partition('"id":"')[2].partition('"')[0]
+    ids.append(answer.stdout.partition('"id":"')[2].partition('"')[0])
 
 
-def _download(client: Client, file_id: str) -> None:
-    url = f"http://127.0.0.1:{client.place.port}/v1/files/{file_id}/content"
+def _download(client: Client, ids: list[str]) -> None:
+    url = f"http://127.0.0.1:{client.place.port}/v1/files/{ids[0]}/content"
     subprocess.run(
         ["curl", "-sS", "-f", "-o", "/dev/null", "-H", f"Authorization: {client.key['Authorization']}", url],
         check=True,
