@@ -63,6 +63,10 @@ class Child:
                     echo(line)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def status(self) -> int | None:
         """None while it runs, else its exit status."""
         return self._process.poll()

@@ -340,3 +340,22 @@ def test_whatever_is_accepted_can_be_sent_and_nothing_breaks_the_reader(line: by
     else:
         assert found
         assert all(problem.line == 7 for problem in found)
+
+
+@pytest.mark.parametrize("before", [0, 1, 4299, 4300, 4301, 9000])
+def test_a_number_beyond_reach_is_found_wherever_it_stands(before: int) -> None:
+    body = f'{{"model": "m", "messages": ["{"x" * before}", {"9" * 4301}]}}'
+    (problem,) = read(request_line(body=body))
+    assert "more than 4300 digits" in problem.message
+
+
+@pytest.mark.parametrize(
+    "again", ['"method": 5, ', '"url": null, ', '"body": {}, ', '"x": {"body": {}}, ']
+)
+def test_a_key_that_stands_twice_is_never_taken_for_plain(again: str) -> None:
+    line = request_line().replace(b"{", b"{" + again.encode(), 1)
+    problems = read(line)
+    is_twice = not again.startswith('"x"')
+    assert isinstance(problems, list) == is_twice
+    if is_twice:
+        assert [problem.code for problem in problems] == ["duplicate_key"]
