@@ -1,6 +1,7 @@
 """Who is calling, for whom, and whether their key allows it."""
 
 import dataclasses
+import datetime
 import re
 from typing import Any
 
@@ -9,7 +10,6 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from accounts.models import ApiKey, ExternalUser, Owner
-from api.clock import database_now
 from api.errors import ApiError, Forbidden, Unauthenticated
 
 ON_BEHALF_OF = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
@@ -19,10 +19,11 @@ WRONG_KEY = "Incorrect API key provided: it is unknown, revoked or expired. Ask 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """The key a request came with, and the owner it acts as."""
+    """The key a request came with, the owner it acts as, and the database's time when it came."""
 
     key: ApiKey
     owner: Owner
+    now: datetime.datetime
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -40,8 +41,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None:
             raise Unauthenticated(WRONG_KEY, code="invalid_api_key")
         owner = Owner(key.account, _external_user(key, request.META.get("HTTP_X_ON_BEHALF_OF")))
-        key.touch(database_now())
-        return Caller(key, owner), key
+        key.touch(key.found_at)
+        return Caller(key, owner, key.found_at), key
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -2,16 +2,20 @@
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import hmac
 import re
 import secrets
-from typing import Any, Self
+from collections.abc import Hashable
+from typing import Any, Self, cast
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.utils import timezone
 
-from api.clock import database_now
+from api.clock import DatabaseNow, database_now
+from api.prepared import Prepared
 
 KEY_PREFIX = "lsk_"
 SCOPES = ("files:read", "files:write", "batches:read", "batches:write")
@@ -66,6 +70,22 @@ class OwnedQuerySet(models.QuerySet[Any]):
             return self.filter(account=owner.account, external_user__isnull=True)
         return self.filter(account=owner.account, external_user=owner.external_user)
 
+    def own(self, owner: Owner, pk: str) -> Any:
+        """The row of this id if it belongs to exactly this owner, else None."""
+        user = owner.external_user
+        of = (owner.account.pk,) if user is None else (owner.account.pk, user.pk)
+        return _one_of(cast(Hashable, self.model), user is None).first(*of, pk)
+
+
+@functools.cache
+def _one_of(model: Any, of_nobody: bool) -> Prepared[Any]:
+    def build(account: int, *others: Any) -> Any:
+        user = None if of_nobody else ExternalUser(pk=others[0])
+        rows = OwnedQuerySet(model).owned_by(Owner(Account(pk=account), user))
+        return rows.filter(pk=others[-1])
+
+    return Prepared(build, -1, "id") if of_nobody else Prepared(build, -1, -2, "id")
+
 
 class Owned(models.Model):
     """Base of everything a caller can own."""
@@ -97,11 +117,25 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """Return the live key of this secret, or None: unknown, revoked, expired, account not active."""
         if not SECRET.fullmatch(secret):
             return None
-        prefix = secret[: len(KEY_PREFIX) + 12]
-        key = self.select_related("account").filter(prefix=prefix).first()
-        expected = key.digest if key else "0" * 64
+        found = _key_of.first(secret[: len(KEY_PREFIX) + 12])
+        expected = found.digest if found else "0" * 64
         matches = hmac.compare_digest(digest_of(secret), expected)
-        return key if key is not None and matches and key.is_live(database_now()) else None
+        if found is None or not matches:
+            return None
+        key: ApiKey = found
+        key.found_at = found.asked_at or timezone.now()
+        account = (found.account_id, found.account_name, found.account_on)
+        key.account = Account.from_db(self.db, ["id", "name", "is_active"], account)
+        return key if key.is_live(key.found_at) else None
+
+
+# One query tells the key, its account and the time: it is asked at every request.
+_key_of: Prepared[Any] = Prepared(
+    lambda prefix: ApiKey.objects.filter(prefix=prefix).annotate(
+        account_name=F("account__name"), account_on=F("account__is_active"), asked_at=DatabaseNow()
+    ),
+    "prefix",
+)
 
 
 def digest_of(secret: str) -> str:
@@ -129,6 +163,7 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    found_at: datetime.datetime  # the database's time when `find` found it
 
     objects = ApiKeyQuerySet.as_manager()
 

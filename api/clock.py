@@ -1,8 +1,10 @@
 """The one wall clock. Leases, windows and stamps are compared with the database's time, never with a host's."""
 
 import datetime
+from typing import Any
 
 from django.db import connection
+from django.db.models import DateTimeField, Func
 from django.utils import timezone
 
 
@@ -18,6 +20,16 @@ def database_now() -> datetime.datetime:
         row = cursor.fetchone()
     now: datetime.datetime = row[0]
     return now
+
+
+class DatabaseNow(Func):
+    """`database_now` as a column of another query, which spares a round trip. NULL on SQLite: ask the host there."""
+
+    template = "clock_timestamp()"
+    output_field = DateTimeField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        return self.as_sql(compiler, connection, template="NULL", **context)
 
 
 def unix_seconds(moment: datetime.datetime | None) -> int | None:

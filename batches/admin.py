@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from batches import lifecycle
-from batches.models import Batch, Engine, Host, Segment, Shard, Share, Transition, Upstream
+from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Transition, Upstream
 from files.admin import ReadOnly
 
 
@@ -149,6 +149,13 @@ class EngineAdmin(Look):
 class ShareAdmin(Look):
     list_display = ["engine", "batch", "upstream", "wanted", "slots"]
     list_select_related = ["engine", "batch", "upstream"]
+    ordering = ["id"]
+
+
+@admin.register(Pace)
+class PaceAdmin(Look):
+    list_display = ["upstream", "model", "calls", "found_at"]
+    list_select_related = ["upstream"]
     ordering = ["id"]
 
 

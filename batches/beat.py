@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import datetime
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -17,16 +18,18 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from api.clock import database_now
-from batches import shares
+from batches import paces, shares
 from batches.claims import Hand
 from batches.executor.engine import Engine as Pump
 from batches.models import Batch, Engine, Shard
+from batches.paces import Place
 from batches.shares import Thing, Use
 
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0  # and so the longest a cancel goes unnoticed
 BEATS_A_LEASE = 5  # at least
+PACE_SECONDS = 5.0  # between two times that the paces are written, at least
 LEASE_MARGIN = 0.2  # of the lease: no call starts that late in it
 
 
@@ -36,6 +39,7 @@ class State:
 
     shards: Mapping[int, int]  # id -> epoch
     uses: Mapping[Thing, Use]
+    paces: Mapping[Place, int]
     in_flight: int
     stopping: bool
 
@@ -63,7 +67,9 @@ class Heartbeat(threading.Thread):
         self._failing = False
         self.lock = threading.Lock()  # held while shards are claimed: no beat in between
         self.shards: dict[int, int] = {}  # the shards in hand: id -> epoch
-        self._state = State({}, {}, 0, stopping=False)
+        self._state = State({}, {}, {}, 0, stopping=False)
+        self._paces: Mapping[Place, int] = {}  # as written
+        self._paces_at = -math.inf
         self._promised: Mapping[Thing, int] = {}  # slots that a claim under way counts on
         pump.proven_until = time.monotonic() + _provable()
 
@@ -87,9 +93,11 @@ class Heartbeat(threading.Thread):
         """What is in hand, for the next claim: more lines of a full batch or owner would only pile up."""
         of_batch: Counter[str] = Counter()
         of_owner: Counter[Any] = Counter()
+        full_places = self._pump.full
         for work in self._pump.held:
             of_batch[work.batch] += work.unstarted
-            of_owner[work.owner] += work.unstarted
+            if work.target.place not in full_places:
+                of_owner[work.owner] += work.unstarted
         most = settings.ENGINE_CONCURRENCY
         limits = self._pump.limits
         self._promised = cast("dict[Thing, int]", dict(limits))
@@ -101,6 +109,7 @@ class Heartbeat(threading.Thread):
                 for batch, lines in of_batch.items()
                 if lines and lines >= limits.get(("batch", batch), most)
             ),
+            full_places=full_places,
             down=frozenset(work.target.key for work in self._pump.held) & self._pump.down,
             things=cast("frozenset[Thing]", frozenset(limits)),
             is_empty=not self._pump.held,
@@ -115,7 +124,15 @@ class Heartbeat(threading.Thread):
         uses = self._uses()
         for thing in set(self._pump.limits) - set(uses) - set(self._promised):
             del self._pump.limits[thing]
-        self._state = State(dict(self.shards), uses, self._pump.in_flight, self._over.is_set())
+        # An upstream that is in use cannot be deleted.
+        places = {work.target.place for work in self._pump.held}
+        self._state = State(
+            dict(self.shards),
+            uses,
+            {place: limit for place, limit in self._pump.learnt.items() if place in places},
+            self._pump.in_flight,
+            self._over.is_set(),
+        )
 
     def _uses(self) -> dict[Thing, Use]:
         wanted: dict[Thing, int] = {}
@@ -185,6 +202,7 @@ class Heartbeat(threading.Thread):
         Engine.objects.filter(pk=self._engine.pk).update(
             lease_expires_at=lease, in_flight=state.in_flight, stopping=state.stopping
         )
+        self._keep_paces(state.paces, now)
         promised = {thing: Use(slots, slots) for thing, slots in self._promised.items()}
         held = Shard.objects.held_by(self._engine.pk)
         if state.shards:
@@ -197,6 +215,11 @@ class Heartbeat(threading.Thread):
             ending=_ending({batch for _, _, batch in rows}, now),
             granted=shares.settle(self._engine, {**promised, **state.uses}, now),
         )
+
+    def _keep_paces(self, found: Mapping[Place, int], now: datetime.datetime) -> None:
+        if found != self._paces and time.monotonic() >= self._paces_at + PACE_SECONDS:
+            paces.keep(found, now)
+            self._paces, self._paces_at = found, time.monotonic()
 
 
 def _provable() -> float:

@@ -8,7 +8,7 @@ import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, Min, OuterRef, Sum
+from django.db.models import Exists, Min, OuterRef, Q, Sum
 
 from api.clock import database_now
 from batches import shares
@@ -35,6 +35,7 @@ class Hand:
     owners: frozenset[Owner] = frozenset()
     full_owners: frozenset[Owner] = frozenset()
     full_batches: frozenset[str] = frozenset()
+    full_places: frozenset[tuple[int, str]] = frozenset()  # upstreams and models, at their pace
     down: frozenset[int] = frozenset()  # upstreams it has lines for, and that do not answer
     things: frozenset[Thing] = frozenset()  # whose limits it shares in
     is_empty: bool = True
@@ -42,7 +43,8 @@ class Hand:
 
 
 def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
-    """Claim about `wanted` lines. When none are wanted, one shard may come all the same, of an owner not in the hand.
+    """Claim about `wanted` lines. When none are wanted, or only of places that are full, one shard may come all the same,
+    of an owner not in the hand.
 
     So nobody waits because an engine is full of somebody else's lines. A shard whose owners died comes alone:
     whoever dies of it then takes no other shard along.
@@ -60,8 +62,10 @@ def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
     while lines < wanted and len(claims) < MOST_AT_ONCE and (claim := search.next()):
         claims.append(claim)
         lines += claim.shard.lines
-    if wanted <= 0 and (claim := search.next(without=hand.owners)):
-        claims.append(claim)
+    if wanted <= 0 or (hand.full_places and not claims):
+        search.full_places = frozenset()
+        if claim := search.next(without=hand.owners):
+            claims.append(claim)
     return claims
 
 
@@ -78,6 +82,7 @@ class _Search:
             "batch": set(hand.full_batches),
             "upstream": set(hand.down),
         }
+        self.full_places = hand.full_places
         self.full_owners = hand.full_owners
         shards = Shard.objects.all()
         self.shards = shards.suspect() if suspect else shards.unsuspected()
@@ -106,11 +111,15 @@ class _Search:
 
     def _candidates(self) -> Any:
         claimable = self.shards.filter(batch=OuterRef("pk"))
+        full = Q()
+        for upstream, model in self.full_places:
+            full |= Q(upstream=upstream, model=model) if model else Q(upstream=upstream, model=None)
         return (
             Batch.objects.running(self.now)
             .filter(upstream__isnull=False, upstream__paused_at__isnull=True)
             .exclude(pk__in=self.full["batch"])
             .exclude(upstream__in=self.full["upstream"])
+            .exclude(full)
             .filter(
                 Exists(claimable.filter(state=Shard.State.WAITING))
                 | Exists(claimable.filter(state=Shard.State.RUNNING, lease_expires_at__lt=self.now))

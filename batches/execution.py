@@ -22,15 +22,17 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from api.clock import database_now
-from batches import claims, hints, journal
+from batches import claims, hints, journal, paces
 from batches.beat import Heartbeat
 from batches.claims import Claim, Hand
 from batches.executor.aiohttp_transport import AiohttpTransport
 from batches.executor.engine import Engine as Pump
+from batches.executor.http_transport import HttpTransport
 from batches.executor.lines import Code, Request, Result
 from batches.executor.work import Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
+from batches.paces import Place
 from batches.shares import Thing
 from files.storage import Missing
 
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DRAIN_POLL_SECONDS = 0.2
+TRANSPORTS = {"http": HttpTransport, "aiohttp": AiohttpTransport}
 
 
 def run_turn(draining: Callable[[], bool]) -> None:
@@ -76,7 +79,7 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
         max_attempts=settings.BATCH_MAX_ATTEMPTS,
         grace_seconds=settings.BATCH_CANCEL_GRACE_SECONDS,
     )
-    transport = AiohttpTransport(max_bytes=settings.BATCH_MAX_ANSWER_BYTES)
+    transport = TRANSPORTS[settings.TRANSPORT](max_bytes=settings.BATCH_MAX_ANSWER_BYTES)
     with ThreadPoolExecutor(1, "database") as thread:
         desk = Desk(engine, thread)
         pump = Pump(desk, transport, options)
@@ -123,6 +126,7 @@ class Desk:
         self._engine = engine
         self._thread = thread
         self._held: dict[int, Held] = {}
+        self._learnt: dict[Place, float | None] = {}  # of the upstreams met in this turn
         self.heartbeat: Heartbeat
 
     async def claim(self, wanted: int, holding: frozenset[Any]) -> list[Work]:
@@ -181,7 +185,7 @@ class Desk:
         taken = []
         try:
             for claim in found:
-                if work := _load(claim):
+                if work := _load(claim, self._target(claim.batch)):
                     held = Held(claim.shard, claim.batch.attempt, claim.slots)
                     taken.append((held, work))
         except BaseException:
@@ -190,11 +194,26 @@ class Desk:
             raise
         return taken
 
+    def _target(self, batch: Batch) -> Target:
+        upstream = batch.upstream
+        assert upstream is not None
+        place = (upstream.pk, batch.model or "")
+        if place not in self._learnt:
+            self._learnt[place] = paces.portion(place, database_now())
+        headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
+        return Target(
+            upstream.pk,
+            upstream.url(batch.endpoint),
+            headers,
+            upstream.timeout_seconds,
+            batch.model or "",
+            self._learnt[place],
+        )
 
-def _load(claim: Claim) -> Work | None:
+
+def _load(claim: Claim, target: Target) -> Work | None:
     """The work of a shard; None when there is nothing to call, and the shard is finished already."""
     shard, batch = claim.shard, claim.batch
-    assert batch.upstream is not None
     lost: list[Request] = []
     try:
         requests = journal.unanswered(shard, batch.attempt, batch.input_file_id)
@@ -213,7 +232,7 @@ def _load(claim: Claim) -> Work | None:
         batch=batch.pk,
         owner=(batch.account_id, batch.external_user_id),
         deadline=time.monotonic() + remaining,
-        target=_target(batch.upstream, batch.endpoint),
+        target=target,
         requests=deque(requests),
         alone=shard.deaths >= ALONE_AFTER,
         one_by_one=shard.deaths >= ONE_BY_ONE_AFTER,
@@ -255,8 +274,3 @@ def _release(shard: Shard) -> None:
     rows.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None)
     if not Batch.objects.running(database_now()).filter(pk=shard.batch_id).exists():
         hints.ring("finalize_batch", shard.batch_id)
-
-
-def _target(upstream: Upstream, endpoint: str) -> Target:
-    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
-    return Target(upstream.pk, upstream.url(endpoint), headers, upstream.timeout_seconds)

@@ -119,13 +119,15 @@ class _Check:
         self.renewed = time.monotonic()
 
     def run(self) -> Plan | list[Problem]:
+        most = settings.BATCH_MAX_REQUESTS  # Django's settings take their time, and lines are many
+        shard_lines, shard_bytes = settings.BATCH_SHARD_LINES, settings.BATCH_SHARD_BYTES
         for line in self._lines():
             if line.bytes is not None and not line.bytes.strip():
                 continue
             self.total += 1
-            if self.total > settings.BATCH_MAX_REQUESTS:
-                return [_too_many("requests", settings.BATCH_MAX_REQUESTS, None)]
-            self._place(line)
+            if self.total > most:
+                return [_too_many("requests", most, None)]
+            self._place(line, shard_lines, shard_bytes)
             if found := self._check(line):
                 self._report(found)
         if refused := self._refuse_whole():
@@ -143,7 +145,7 @@ class _Check:
                 if not line.number % 1000:
                     self._renew()
                 if line.number == 1 and line.bytes and line.bytes.startswith(BOM):
-                    line = line._replace(bytes=line.bytes[len(BOM) :])
+                    line.bytes = line.bytes[len(BOM) :]
                 yield line
         if digest.hexdigest() != self.file.sha256:
             self.modified = True
@@ -154,14 +156,10 @@ class _Check:
                 raise _Abandoned
             self.renewed = time.monotonic()
 
-    def _place(self, line: Line) -> None:
+    def _place(self, line: Line, most_lines: int, most_bytes: int) -> None:
         """Put the line into the present shard, or the first one of a new shard."""
         cut = self.cuts[-1] if self.cuts else None
-        if (
-            cut is None
-            or cut.lines >= settings.BATCH_SHARD_LINES
-            or line.end - cut.start > settings.BATCH_SHARD_BYTES
-        ):
+        if cut is None or cut.lines >= most_lines or line.end - cut.start > most_bytes:
             cut = Cut(line.number, line.start)
             self.cuts.append(cut)
         cut.lines += 1

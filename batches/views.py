@@ -1,6 +1,6 @@
 """The Batch API. Each method: read the request, one domain call, answer."""
 
-from typing import Any, cast
+from typing import cast
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -43,7 +43,8 @@ class BatchList(APIView):
     )
     def get(self, request: Request) -> Response:
         query = page_query(request.query_params, BATCH_PAGE)
-        return Response(page(_own(request), query, BATCH, represent_batch))
+        own = Batch.objects.owned_by(cast(Caller, request.user).owner)
+        return Response(page(own, query, BATCH, represent_batch))
 
     @extend_schema(
         operation_id="create_batch",
@@ -97,18 +98,12 @@ class BatchCancel(APIView):
         return Response(represent_batch(batch))
 
 
-def _own(request: Request) -> Any:
-    caller = cast(Caller, request.user)
-    return Batch.objects.owned_by(caller.owner)
-
-
 def _find(request: Request, batch_id: str) -> Batch:
     """The caller's batch of this id; anybody else's is as absent as one that never was."""
     if not batch_id.startswith(BATCH.word):
         raise BATCH.wrong_prefix(batch_id, "batch_id")
-    batch: Batch | None = None
-    if BATCH.is_id(batch_id):
-        batch = _own(request).filter(pk=batch_id).first()
+    caller = cast(Caller, request.user)
+    batch = Batch.objects.own(caller.owner, batch_id) if BATCH.is_id(batch_id) else None
     if batch is None:
         raise BATCH.not_found(batch_id)
-    return batch
+    return cast(Batch, batch)

@@ -8,7 +8,7 @@ from pathlib import Path
 import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.management.utils import get_random_secret_key
-from environs import Env
+from environs import Env, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(eager=False)  # every wrong variable is named, not only the first
@@ -195,6 +195,7 @@ BATCH_MAX_ANSWER_BYTES = env.int("BATCH_MAX_ANSWER_BYTES", 10 * MB)
 ENGINE_CONCURRENCY = env.int("ENGINE_CONCURRENCY", 512)  # calls in flight of one engine
 ENGINE_WORKERS = env.int("ENGINE_WORKERS", os.cpu_count() or 1)
 CONTROL_WORKERS = env.int("CONTROL_WORKERS", 2)
+TRANSPORT = env.str("TRANSPORT", "http", validate=validate.OneOf(["http", "aiohttp"]))
 STALL_SECONDS = env.float("STALL_SECONDS", 60)  # work is due and nothing moves: restart the cluster
 
 # Upstream: one from the environment; more are rows

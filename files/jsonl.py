@@ -1,12 +1,14 @@
 """Lines of a JSONL file, found in its bytes and never in decoded text."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 BLOCK = 1024 * 1024
 
 
-class Line(NamedTuple):
+class Line(Struct, gc=False):
     """One physical line. `start` is its first byte in the stream, `end` the one after its newline.
 
     `bytes` is the line without its newline, or None when that is longer than the limit.

@@ -79,6 +79,9 @@ class File(Owned):
     def __str__(self) -> str:
         return self.id
 
+    def is_expired(self, now: datetime.datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class FilePart(models.Model):
     """A range of a blob, in its place within a file. Many files may share one blob."""

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import Caller
-from api.clock import database_now
 from api.errors import ApiError, Conflict, Unavailable, echo, invalid_value
 from api.limits import FILE_PAGE
 from api.pagination import page, page_query
@@ -41,14 +40,15 @@ class FilesView(APIView):
     def files(self) -> QuerySet[File]:
         """Return the caller's own files that have not expired."""
         caller = cast(Caller, self.request.user)
-        return File.objects.owned_by(caller.owner).live(database_now())
+        return File.objects.owned_by(caller.owner).live(caller.now)
 
     def get_file(self, file_id: str) -> File:
         """Return one of them. Raises NotFound, the same for any id that is not."""
-        file = self.files().filter(pk=file_id).first() if FILE.is_id(file_id) else None
-        if file is None:
+        caller = cast(Caller, self.request.user)
+        file = File.objects.own(caller.owner, file_id) if FILE.is_id(file_id) else None
+        if file is None or file.is_expired(caller.now):
             raise FILE.not_found(file_id)
-        return file
+        return cast(File, file)
 
 
 class FileList(FilesView):

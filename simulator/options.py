@@ -57,6 +57,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     latency: float | str = 0.0  # seconds, or lognormal:MEDIAN,SIGMA
     tokens: Count = 24  # words of an answer, after the opening that says it is simulated
+    proportional: bool = (
+        False  # an answer has more or fewer tokens, as its latency is long or short
+    )
     fail: Share = 0.0  # of the calls end with a 500
     reject: Share = 0.0  # of the calls end with a 429
     retry_after: float | None = None  # seconds, sent with every 429
@@ -71,6 +74,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def seconds(self, position: float) -> float:
         return parse_latency(str(self.latency)).seconds(position)
+
+    def words(self, position: float) -> int:
+        """The tokens of the answer whose latency is at that `position`."""
+        latency = parse_latency(str(self.latency))
+        if not self.proportional or not latency.median:
+            return self.tokens
+        return round(self.tokens * latency.seconds(position) / latency.median)
 
     def changed(self, changes: object) -> Self:
         """These options with `changes` (a mapping of field names) laid over them.
@@ -88,6 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--latency", default=argparse.SUPPRESS, help="SECONDS, or lognormal:MEDIAN,SIGMA")
     add("--tokens", type=int, default=argparse.SUPPRESS, help="words of an answer")
+    add(
+        "--proportional",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="answers that take longer have more tokens",
+    )
     add("--fail", type=float, default=argparse.SUPPRESS, help="share of calls that end with a 500")
     add("--reject", type=float, default=argparse.SUPPRESS, help="share that end with a 429")
     add("--retry-after", type=float, default=argparse.SUPPRESS, help="seconds, sent with every 429")

@@ -172,7 +172,8 @@ class Simulator:
             if self.options.models and parsed["model"] not in self.options.models:
                 message = f"The model {parsed['model']!r} does not exist."
                 raise answers.Refused(message, status=404, param="model", code="model_not_found")
-            body = answers.ENDPOINTS[request.path](parsed, digest, self.options.tokens)
+            tokens = self.options.words(_position(digest))
+            body = answers.ENDPOINTS[request.path](parsed, digest, tokens)
         except answers.Refused as no:
             text = answers.error(no.message, "invalid_request_error", param=no.param, code=no.code)
             return Reply(no.status, text)

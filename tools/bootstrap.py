@@ -109,7 +109,7 @@ def _run_pip(root: Path, lock: str) -> None:
 
 if __name__ == "__main__":
     try:
-        prepare(ROOT, dev=sys.argv[1:] == ["test"])
+        prepare(ROOT, dev=sys.argv[1:] in (["test"], ["bench"]))
     except Failed as reason:
         sys.exit(f"./run: {reason}")
     except KeyboardInterrupt:

@@ -76,6 +76,7 @@ class Caller:
         if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
             usage = read_answer(outcome.body)
         decision = decide(outcome, readable=usage is not None, now=time.time())
+        self._tell(work, line, decision, usage, started)
         own = self._note(work, line, decision, started)
         if decision.action is Action.RETRY and own:
             line.attempts += 1
@@ -86,6 +87,18 @@ class Caller:
         else:
             self._wait(work, line, decision)
         return decision
+
+    def _tell(
+        self, work: Work, line: Line, decision: Decision, usage: Usage | None, started: float
+    ) -> None:
+        """Tell the pace."""
+        now = self._clock()
+        if decision.refused:
+            work.pace.refused(line.number, now, decision.after)
+        elif usage is not None:
+            work.pace.answered(line.number, now - started, usage.output_tokens)
+        else:
+            work.pace.failed(line.number, now - started)
 
     def _note(self, work: Work, line: Line, decision: Decision, started: float) -> bool:
         """Tell the breaker; return whether a failure is the line's own and not an outage's."""

@@ -83,6 +83,17 @@ class Engine:
         """Keys of the upstreams that count as down; more work for them would only wait here."""
         return self._pool.down()
 
+    @property
+    def full(self) -> frozenset[tuple[int, str]]:
+        """Upstreams and models that have lines enough here; more would be kept from other engines."""
+        return self._pool.full()
+
+    @property
+    def learnt(self) -> dict[tuple[int, str], int]:
+        """Calls in flight that each upstream and model bears from here, as far as is known."""
+        paces = self._pool.paces.items()
+        return {place: pace.learnt for place, pace in paces if pace.learnt is not None}
+
     def stop(self, grace: float) -> None:
         """Begin no claim and no call; abort calls in flight after `grace` seconds; record, release, return."""
         self._stopping = True
@@ -175,12 +186,7 @@ class Engine:
     def _start_calls(self, now: float) -> None:
         if self._is_blocked(now):
             return
-        while self.in_flight < self._options.concurrency:
-            found = self._pool.next(now)
-            if found is None:
-                return
-            work, line = found
-            self._pool.began(work, line)
+        for work, line in self._pool.start(now):
             task = self._spawn(self._call(work, line))
             work.calls.add(task)
             task.add_done_callback(partial(self._call_ended, work, line))
@@ -192,7 +198,7 @@ class Engine:
 
     def _call_ended(self, work: Work, line: Line, task: asyncio.Task[None]) -> None:
         work.calls.discard(task)
-        self._pool.ended(work, line)
+        self._pool.ended(work, line, self._clock())
 
     def _pause(self, target: Target, reason: str) -> None:
         if target.key not in self._pool.paused:
@@ -261,16 +267,14 @@ class Engine:
             return
         if self._pool.held_bytes() > self._options.max_held_bytes:
             return
-        wanted = self._wanted(now)
-        if wanted or now >= self._claim_by:
-            self._claiming = True
-            self._spawn(self._claim(wanted))
-
-    def _wanted(self, now: float) -> int:
-        """Return how many lines would fill the free slots, with some in reserve while they are fetched."""
-        free = self._options.concurrency - self.in_flight
-        reserve = self._options.concurrency // 8
-        return max(0, free + reserve - self._pool.startable(now))
+        wanted = self._pool.wanted(now)
+        if now >= self._claim_by:
+            # Slots that the paces of the works in hand leave free may serve another upstream.
+            wanted = max(wanted, self._options.concurrency - self.in_flight)
+        elif not wanted:
+            return
+        self._claiming = True
+        self._spawn(self._claim(wanted))
 
     async def _claim(self, wanted: int) -> None:
         try:
@@ -291,14 +295,14 @@ class Engine:
     def _admit(self, works: list[Work]) -> bool:
         """Hold the works; return whether more lines can start than before."""
         now = self._clock()
-        before = self._pool.startable(now)
+        before = self._pool.startable(now).total()
         for work in works:
             self.drop(work.key)  # claimed anew, so the lease it was held by had lapsed
             self._pool.add(work)
             if self._stopping or work.batch in self._ended:
                 work.ends_at = now
         self._ended.clear()
-        return self._pool.startable(now) > before
+        return self._pool.startable(now).total() > before
 
     def _source_delay(self, failures: int) -> float:
         options = self._options

@@ -1,6 +1,8 @@
 """Request lines in, result lines out, as bytes: a body is never rebuilt, only cut out and put in again."""
 
+import itertools
 import json
+import os
 import re
 import secrets
 from collections.abc import Container
@@ -205,6 +207,25 @@ def _refuse(constant: str) -> NoReturn:
 # Result lines
 
 
+class _Ids:
+    """Ids that no process gives out twice: one random part for each, and a count. The kernel is asked only once."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._prefix = secrets.token_hex(12).encode()
+        self._numbers = itertools.count()
+
+    def new(self) -> bytes:
+        """Return 32 hex digits."""
+        return b"%b%08x" % (self._prefix, next(self._numbers))
+
+
+_ids = _Ids()
+os.register_at_fork(after_in_child=_ids.renew)
+
+
 class Result(Struct, frozen=True):
     """What became of one request."""
 
@@ -230,16 +251,15 @@ def answer_line(request: Request, answer: Answer) -> bytes:
     # A JSON string cannot hold a raw line break, so none of these is part of a value.
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    request_id = answer.headers.get("x-request-id", "")
-    if not REQUEST_ID.fullmatch(request_id):
-        request_id = secrets.token_hex(16)
+    named = answer.headers.get("x-request-id", "")
+    request_id = named.encode() if REQUEST_ID.fullmatch(named) else _ids.new()
     return (
         b'{"id":"batch_req_%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},"error":null}\n'
         % (
-            secrets.token_hex(16).encode(),
+            _ids.new(),
             request.custom_id,
             answer.status,
-            request_id.encode(),
+            request_id,
             body,
         )
     )
@@ -249,7 +269,7 @@ def closing_line(request: Request, code: Code, message: str = "") -> bytes:
     """Return the result line of a request that has no answer; the code's own message unless another is given."""
     error = msgspec.json.encode({"code": code, "message": message or MESSAGES[code]})
     return b'{"id":"batch_req_%b","custom_id":%b,"response":null,"error":%b}\n' % (
-        secrets.token_hex(16).encode(),
+        _ids.new(),
         request.custom_id,
         error,
     )

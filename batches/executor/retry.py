@@ -36,6 +36,7 @@ class Decision:
     code: Code | None = None  # the line's error, should it fail now; None: the answer itself is
     after: float | None = None  # seconds, when the upstream named them
     down: bool = False  # the outcome speaks for an upstream that is down
+    refused: bool = False  # the upstream has no room for it
     reason: str = ""  # of a pause, for the operator; holds nothing the upstream said
 
 
@@ -72,14 +73,14 @@ def _decide_error(answer: Answer, now: float) -> Decision:
     reason = _pause_reason(answer)
     if reason:
         return Decision(Action.PAUSE, reason=reason)
-    down = answer.status in DOWN
+    down, refused = answer.status in DOWN, answer.status in OVERLOADED
     wish = answer.headers.get("x-should-retry")
     retryable = answer.status in RETRYABLE or answer.status >= 500
     if wish == "false" or not (retryable or wish == "true"):
-        return Decision(Action.FAIL, down=down)
+        return Decision(Action.FAIL, down=down, refused=refused)
     after = retry_after(answer.headers, now)
-    if answer.status in OVERLOADED or after is not None:
-        return Decision(Action.WAIT, after=after, down=down)
+    if refused or after is not None:
+        return Decision(Action.WAIT, after=after, down=down, refused=refused)
     return Decision(Action.RETRY, down=down)
 
 

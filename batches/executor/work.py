@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batches.executor.lines import Request, Result
+from batches.executor.pace import Pace
 
 MB = 1024 * 1024
 
@@ -42,6 +43,11 @@ class Options:
     idle_seconds: float = 2  # without any work, and the engine is done
     tick_seconds: float = 0.05  # the longest a wait or a changed limit goes unnoticed
 
+    @property
+    def reserve(self) -> int:
+        """Lines kept at hand beyond the free slots while more are fetched."""
+        return self.concurrency // 8
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -51,6 +57,12 @@ class Target:
     url: str  # complete, with the endpoint
     headers: dict[str, str] = field(repr=False)  # the upstream's key is among them
     timeout: float  # seconds for one whole call
+    model: str = ""  # what the upstream bears is learnt for each of its models
+    learnt: float | None = None  # calls in flight that it bore lately
+
+    @property
+    def place(self) -> tuple[int, str]:
+        return self.key, self.model
 
 
 # No repr of these two: bodies must not end up in a log.
@@ -63,6 +75,7 @@ class Line:
     request: Request
     calls: int = 0
     attempts: int = 0  # calls whose failure was the line's own
+    number: int = 0  # of its latest call, in the pace
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -80,6 +93,7 @@ class Work:
 
     # The engine's own
     number: int = field(default=0, init=False)  # order of claims
+    pace: Pace = field(init=False)
     ready: deque[Line] = field(default_factory=deque, init=False)  # to be called again, now
     calls: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     left: int = field(init=False)  # requests without a result

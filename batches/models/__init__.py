@@ -1,7 +1,7 @@
 """The rows of a batch: what it is, how it is cut, who works on it, and where its lines go."""
 
 from batches.models.batch import TERMINAL, TRANSITIONS, Batch, Status, Transition
-from batches.models.fleet import Engine, Host, Share
+from batches.models.fleet import Engine, Host, Pace, Share
 from batches.models.shard import USAGE, Segment, Shard
 from batches.models.upstream import Upstream
 
@@ -12,6 +12,7 @@ __all__ = [
     "Batch",
     "Engine",
     "Host",
+    "Pace",
     "Segment",
     "Shard",
     "Share",

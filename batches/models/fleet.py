@@ -1,4 +1,4 @@
-"""Who works: hosts, the engines that run on them, and each engine's share of a limit. All by heartbeat."""
+"""Who works: hosts, the engines that run on them, each one's share of a limit, and the pace found. All by heartbeat."""
 
 import datetime
 from typing import Self
@@ -78,3 +78,20 @@ class Share(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slots} of {self.batch_id or self.upstream_id}"
+
+
+class Pace(models.Model):
+    """How many calls at once an upstream bore for a model, lately and over all engines: where the next one begins."""
+
+    upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="paces")
+    model = models.CharField(max_length=255, blank=True)
+    calls = models.PositiveIntegerField()
+    found_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["upstream", "model"], name="one_pace_of_a_model"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream_id} {self.model}: {self.calls}"

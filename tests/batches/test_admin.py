@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.models import Account, Owner
 from api.clock import database_now
 from batches import lifecycle
-from batches.models import Batch, Engine, Host, Segment, Shard, Share, Status, Upstream
+from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Status, Upstream
 from files.content import save_blob, store
 from tests.factories import FileFactory, secret_of
 
@@ -50,6 +50,7 @@ def rows(batch: Batch, account: Account) -> None:
         id="h", name="h", pid=1, version="1", slots=1, started_at=now, lease_expires_at=soon
     )
     Share.objects.create(engine=engine, upstream=upstream, wanted=1, slots=1)
+    Pace.objects.create(upstream=upstream, model="m", calls=1, found_at=now)
     shard = Shard.objects.create(batch=batch, number=0, first_line=1, lines=1, start=0, end=10)
     blob = save_blob(store(b"x"))
     Segment.objects.create(

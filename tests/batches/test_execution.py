@@ -18,7 +18,8 @@ from api.clock import database_now
 from batches import lifecycle, results
 from batches.execution import run_turn
 from batches.executor.engine import Engine as Pump
-from batches.models import Batch, Engine, Segment, Shard, Share, Status, Upstream
+from batches.executor.pace import START
+from batches.models import Batch, Engine, Pace, Segment, Shard, Share, Status, Upstream
 from batches.verification import verify
 from files.models import FilePart
 from files.storage import storage
@@ -231,6 +232,36 @@ def test_no_more_calls_at_once_than_the_batch_allows(account: Account) -> None:
 
     assert server.most_in_flight == 3
     assert end(batch, Status.COMPLETED).completed == 40
+
+
+def test_a_turn_begins_at_the_pace_that_was_found(account: Account) -> None:
+    async def script(call: Call) -> bytes:
+        await asyncio.sleep(0.01)
+        return reply(USED)
+
+    with model_server(script) as server:
+        now = database_now()
+        Pace.objects.create(upstream=Upstream.objects.get(), model="m", calls=3, found_at=now)
+        start(account, 20)
+        turn()
+
+    assert server.most_in_flight == 3
+
+
+def test_what_a_turn_finds_is_kept(account: Account, settings: Settings) -> None:
+    settings.BATCH_LEASE_SECONDS = 1  # and so it beats every 0.2 s
+
+    async def script(call: Call) -> bytes:
+        await asyncio.sleep(0.02)
+        return reply(USED)
+
+    with model_server(script):
+        start(account, 1000)
+        turn()
+
+    found = Pace.objects.get()
+    assert (found.upstream, found.model) == (Upstream.objects.get(), "m")
+    assert found.calls >= START
 
 
 def test_errors_go_to_the_error_file_with_the_upstreams_own_answer(account: Account) -> None:

@@ -45,161 +45,164 @@ def wrong_type(param: str, expected: str, got: str) -> str:
     return f"Invalid type for '{param}': expected {expected}, but got {got} instead."
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "message", "param"),
-    [
-        # not JSON, or not an object
-        (b'{"custom_id": "a"', "invalid_json_line", UNPARSEABLE, None),
-        (GOOD + b" x", "invalid_json_line", UNPARSEABLE, None),
-        (GOOD + GOOD, "invalid_json_line", UNPARSEABLE, None),
-        (GOOD + b"\r" + GOOD, "invalid_json_line", UNPARSEABLE, None),
-        (GOOD[:-1] + b",}", "invalid_json_line", UNPARSEABLE, None),
-        (GOOD[:-1] + b"/* */}", "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b'"', b"'"), "invalid_json_line", UNPARSEABLE, None),
-        (b"\x0c" + GOOD, "invalid_json_line", UNPARSEABLE, None),
-        (b"\xef\xbb\xbf" + GOOD, "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b'"m"', b'"\xff"'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b'["\xff"]'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b'["\xc0\xaf"]'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b'["\xed\xa0\x80"]'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b'"m"', b'"\x00"'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b'["\x1f"]'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b'["\\ud800"]'), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b"[NaN]"), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b"[-Infinity]"), "invalid_json_line", UNPARSEABLE, None),
-        (GOOD.replace(b"[]", b"[01]"), "invalid_json_line", UNPARSEABLE, None),
-        (b"[]", "invalid_json_line", NO_OBJECT, None),
-        (b"[" + GOOD + b"]", "invalid_json_line", NO_OBJECT, None),
-        (b'"text"', "invalid_json_line", NO_OBJECT, None),
-        (b"1", "invalid_json_line", NO_OBJECT, None),
-        (b"null", "invalid_json_line", NO_OBJECT, None),
-        # custom_id
-        (without("custom_id"), "missing_required_parameter", missing("custom_id"), "custom_id"),
-        (request_line(None), "invalid_type", wrong_type("custom_id", "a string", "null"), "custom_id"),
-        (request_line(5), "invalid_type", wrong_type("custom_id", "a string", "an integer"), "custom_id"),
-        (request_line(["a"]), "invalid_type", wrong_type("custom_id", "a string", "an array"), "custom_id"),
-        (request_line({}), "invalid_type", wrong_type("custom_id", "a string", "an object"), "custom_id"),
-        (request_line(True), "invalid_type", wrong_type("custom_id", "a string", "a boolean"), "custom_id"),
-        (request_line(""), "invalid_custom_id", EMPTY_ID, "custom_id"),
-        (request_line(" \u3000"), "invalid_custom_id", EMPTY_ID, "custom_id"),
+# Also sent through a real server, in tests/contract/test_bad_input.py
+# fmt: off
+WRONG_LINES = [
+    # not JSON, or not an object
+    (b'{"custom_id": "a"', "invalid_json_line", UNPARSEABLE, None),
+    (GOOD + b" x", "invalid_json_line", UNPARSEABLE, None),
+    (GOOD + GOOD, "invalid_json_line", UNPARSEABLE, None),
+    (GOOD + b"\r" + GOOD, "invalid_json_line", UNPARSEABLE, None),
+    (GOOD[:-1] + b",}", "invalid_json_line", UNPARSEABLE, None),
+    (GOOD[:-1] + b"/* */}", "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b'"', b"'"), "invalid_json_line", UNPARSEABLE, None),
+    (b"\x0c" + GOOD, "invalid_json_line", UNPARSEABLE, None),
+    (b"\xef\xbb\xbf" + GOOD, "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b'"m"', b'"\xff"'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b'["\xff"]'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b'["\xc0\xaf"]'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b'["\xed\xa0\x80"]'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b'"m"', b'"\x00"'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b'["\x1f"]'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b'["\\ud800"]'), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b"[NaN]"), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b"[-Infinity]"), "invalid_json_line", UNPARSEABLE, None),
+    (GOOD.replace(b"[]", b"[01]"), "invalid_json_line", UNPARSEABLE, None),
+    (b"[]", "invalid_json_line", NO_OBJECT, None),
+    (b"[" + GOOD + b"]", "invalid_json_line", NO_OBJECT, None),
+    (b'"text"', "invalid_json_line", NO_OBJECT, None),
+    (b"1", "invalid_json_line", NO_OBJECT, None),
+    (b"null", "invalid_json_line", NO_OBJECT, None),
+    # custom_id
+    (without("custom_id"), "missing_required_parameter", missing("custom_id"), "custom_id"),
+    (request_line(None), "invalid_type", wrong_type("custom_id", "a string", "null"), "custom_id"),
+    (request_line(5), "invalid_type", wrong_type("custom_id", "a string", "an integer"), "custom_id"),
+    (request_line(["a"]), "invalid_type", wrong_type("custom_id", "a string", "an array"), "custom_id"),
+    (request_line({}), "invalid_type", wrong_type("custom_id", "a string", "an object"), "custom_id"),
+    (request_line(True), "invalid_type", wrong_type("custom_id", "a string", "a boolean"), "custom_id"),
+    (request_line(""), "invalid_custom_id", EMPTY_ID, "custom_id"),
+    (request_line(" \u3000"), "invalid_custom_id", EMPTY_ID, "custom_id"),
+    (
+        request_line("x" * 513),
+        "invalid_custom_id",
+        "Invalid 'custom_id': at most 512 characters are allowed, this one has 513.",
+        "custom_id",
+    ),
+    (request_line("a\u0000"), "invalid_custom_id", CONTROL, "custom_id"),
+    (request_line("a\nb"), "invalid_custom_id", CONTROL, "custom_id"),
+    (request_line("\u0085x"), "invalid_custom_id", CONTROL, "custom_id"),
+    # method and url
+    (without("method"), "missing_required_parameter", missing("method"), "method"),
+    *(
         (
-            request_line("x" * 513),
-            "invalid_custom_id",
-            "Invalid 'custom_id': at most 512 characters are allowed, this one has 513.",
-            "custom_id",
-        ),
-        (request_line("a\u0000"), "invalid_custom_id", CONTROL, "custom_id"),
-        (request_line("a\nb"), "invalid_custom_id", CONTROL, "custom_id"),
-        (request_line("\u0085x"), "invalid_custom_id", CONTROL, "custom_id"),
-        # method and url
-        (without("method"), "missing_required_parameter", missing("method"), "method"),
-        *(
-            (
-                request_line(method=method),
-                "invalid_value",
-                f"Invalid value: '{shown}'. Supported values are: 'POST'.",
-                "method",
-            )
-            for method, shown in (("GET", "GET"), ("post", "post"), ("POST ", "POST "), (None, "null"))
-        ),
-        (without("url"), "missing_required_parameter", missing("url"), "url"),
-        *(
-            (request_line(url=url), "invalid_url", WRONG_URL, "url")
-            for url in (
-                None,
-                EMBEDDINGS,
-                CHAT.upper(),
-                CHAT + "/",
-                CHAT + "?a=b",
-                CHAT + "#a",
-                " " + CHAT,
-                "http://169.254.169.254" + CHAT,
-                "//host" + CHAT,
-                "/v1/../admin",
-                "/v1/%2e%2e/chat/completions",
-                "\\\\host",
-                CHAT + "\r\nX: y",
-                "@host" + CHAT,
-            )
-        ),
-        # body
-        (without("body"), "missing_required_parameter", missing("body"), "body"),
-        (with_body("null"), "invalid_type", wrong_type("body", "an object", "null"), "body"),
-        (with_body('"{}"'), "invalid_type", wrong_type("body", "an object", "a string"), "body"),
-        (with_body("[]"), "invalid_type", wrong_type("body", "an object", "an array"), "body"),
-        (with_body('{"messages": []}'), "invalid_request", NO_MODEL, "body.model"),
-        (with_body('{"model": null, "messages": []}'), "invalid_request", NO_MODEL, "body.model"),
-        (with_body('{"model": "", "messages": []}'), "invalid_request", NO_MODEL, "body.model"),
+            request_line(method=method),
+            "invalid_value",
+            f"Invalid value: '{shown}'. Supported values are: 'POST'.",
+            "method",
+        )
+        for method, shown in (("GET", "GET"), ("post", "post"), ("POST ", "POST "), (None, "null"))
+    ),
+    (without("url"), "missing_required_parameter", missing("url"), "url"),
+    *(
+        (request_line(url=url), "invalid_url", WRONG_URL, "url")
+        for url in (
+            None,
+            EMBEDDINGS,
+            CHAT.upper(),
+            CHAT + "/",
+            CHAT + "?a=b",
+            CHAT + "#a",
+            " " + CHAT,
+            "http://169.254.169.254" + CHAT,
+            "//host" + CHAT,
+            "/v1/../admin",
+            "/v1/%2e%2e/chat/completions",
+            "\\\\host",
+            CHAT + "\r\nX: y",
+            "@host" + CHAT,
+        )
+    ),
+    # body
+    (without("body"), "missing_required_parameter", missing("body"), "body"),
+    (with_body("null"), "invalid_type", wrong_type("body", "an object", "null"), "body"),
+    (with_body('"{}"'), "invalid_type", wrong_type("body", "an object", "a string"), "body"),
+    (with_body("[]"), "invalid_type", wrong_type("body", "an object", "an array"), "body"),
+    (with_body('{"messages": []}'), "invalid_request", NO_MODEL, "body.model"),
+    (with_body('{"model": null, "messages": []}'), "invalid_request", NO_MODEL, "body.model"),
+    (with_body('{"model": "", "messages": []}'), "invalid_request", NO_MODEL, "body.model"),
+    (
+        with_body('{"model": 1.5, "messages": []}'),
+        "invalid_type",
+        wrong_type("body.model", "a string", "a number"),
+        "body.model",
+    ),
+    *(
         (
-            with_body('{"model": 1.5, "messages": []}'),
-            "invalid_type",
-            wrong_type("body.model", "a string", "a number"),
-            "body.model",
-        ),
-        *(
-            (
-                with_body(f'{{"model": "m", "messages": [], "stream": {stream}}}'),
-                "streaming_unsupported",
-                STREAMING,
-                "body.stream",
-            )
-            for stream in ("true", '"true"', "1", "{}")
-        ),
-        *(
-            (
-                with_body(f'{{"model": "m"{rest}}}'),
-                "invalid_request",
-                "Messages parameter is required.",
-                "body.messages",
-            )
-            for rest in ("", ', "messages": null')
-        ),
-        # the same key twice: parsers differ in which one they take
-        *(
-            (
-                GOOD.replace(b"{", f'{{"{key}": {value},'.encode(), 1),
-                "duplicate_key",
-                f"The key '{key}' is given twice.",
-                key,
-            )
-            for key, value in (("custom_id", '"a"'), ("method", '"POST"'), ("url", f'"{CHAT}"'), ("body", "{}"))
-        ),
-        *(
-            (
-                with_body(f'{{"model": "a", "{again}": "b", "messages": []}}'),
-                "duplicate_key",
-                "The key 'body.model' is given twice.",
-                "body.model",
-            )
-            for again in ("model", "\\u006dodel")
-        ),
-        (
-            with_body('{"model": "a", "messages": [], "stream": false, "stream": false}'),
-            "duplicate_key",
-            "The key 'body.stream' is given twice.",
+            with_body(f'{{"model": "m", "messages": [], "stream": {stream}}}'),
+            "streaming_unsupported",
+            STREAMING,
             "body.stream",
-        ),
-        # what would break a parser further on
+        )
+        for stream in ("true", '"true"', "1", "{}")
+    ),
+    *(
         (
-            with_body('{"model": "m", "messages": ' + "[" * 99 + "]" * 99 + "}"),
-            "invalid_json_line",
-            "This line is nested too deep: at most 100 levels are allowed.",
-            None,
-        ),
+            with_body(f'{{"model": "m"{rest}}}'),
+            "invalid_request",
+            "Messages parameter is required.",
+            "body.messages",
+        )
+        for rest in ("", ', "messages": null')
+    ),
+    # the same key twice: parsers differ in which one they take
+    *(
         (
-            with_body('{"model": "m", "messages": ' + "[" * 100_000 + "]" * 100_000 + "}"),
-            "invalid_json_line",
-            "This line is nested too deep: at most 100 levels are allowed.",
-            None,
-        ),
+            GOOD.replace(b"{", f'{{"{key}": {value},'.encode(), 1),
+            "duplicate_key",
+            f"The key '{key}' is given twice.",
+            key,
+        )
+        for key, value in (("custom_id", '"a"'), ("method", '"POST"'), ("url", f'"{CHAT}"'), ("body", "{}"))
+    ),
+    *(
         (
-            with_body('{"model": "m", "messages": [], "n": ' + "9" * 4301 + "}"),
-            "invalid_json_line",
-            "This line has a number of more than 4300 digits.",
-            None,
-        ),
-    ],
-)  # fmt: skip
+            with_body(f'{{"model": "a", "{again}": "b", "messages": []}}'),
+            "duplicate_key",
+            "The key 'body.model' is given twice.",
+            "body.model",
+        )
+        for again in ("model", "\\u006dodel")
+    ),
+    (
+        with_body('{"model": "a", "messages": [], "stream": false, "stream": false}'),
+        "duplicate_key",
+        "The key 'body.stream' is given twice.",
+        "body.stream",
+    ),
+    # what would break a parser further on
+    (
+        with_body('{"model": "m", "messages": ' + "[" * 99 + "]" * 99 + "}"),
+        "invalid_json_line",
+        "This line is nested too deep: at most 100 levels are allowed.",
+        None,
+    ),
+    (
+        with_body('{"model": "m", "messages": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+        "invalid_json_line",
+        "This line is nested too deep: at most 100 levels are allowed.",
+        None,
+    ),
+    (
+        with_body('{"model": "m", "messages": [], "n": ' + "9" * 4301 + "}"),
+        "invalid_json_line",
+        "This line has a number of more than 4300 digits.",
+        None,
+    ),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("line", "code", "message", "param"), WRONG_LINES)
 def test_a_wrong_line_has_one_problem(
     line: bytes, code: str, message: str, param: str | None
 ) -> None:
@@ -337,3 +340,22 @@ def test_whatever_is_accepted_can_be_sent_and_nothing_breaks_the_reader(line: by
     else:
         assert found
         assert all(problem.line == 7 for problem in found)
+
+
+@pytest.mark.parametrize("before", [0, 1, 4299, 4300, 4301, 9000])
+def test_a_number_beyond_reach_is_found_wherever_it_stands(before: int) -> None:
+    body = f'{{"model": "m", "messages": ["{"x" * before}", {"9" * 4301}]}}'
+    (problem,) = read(request_line(body=body))
+    assert "more than 4300 digits" in problem.message
+
+
+@pytest.mark.parametrize(
+    "again", ['"method": 5, ', '"url": null, ', '"body": {}, ', '"x": {"body": {}}, ']
+)
+def test_a_key_that_stands_twice_is_never_taken_for_plain(again: str) -> None:
+    line = request_line().replace(b"{", b"{" + again.encode(), 1)
+    problems = read(line)
+    is_twice = not again.startswith('"x"')
+    assert isinstance(problems, list) == is_twice
+    if is_twice:
+        assert [problem.code for problem in problems] == ["duplicate_key"]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from simulator.options import parse_latency
+from simulator.options import Options, parse_latency
 
 
 async def until(condition, seconds=10):
@@ -157,3 +157,12 @@ def test_lognormal_latency_has_its_median_and_spreads_around_it():
 def test_odd_latency_is_refused(text):
     with pytest.raises(ValueError, match="latency"):
         parse_latency(text)
+
+
+def test_an_answer_may_have_tokens_by_its_latency():
+    even = Options(latency="lognormal:2,0.5", tokens=100)
+    by_latency = even.changed({"proportional": True})
+
+    assert [even.words(position) for position in (0.1, 0.5, 0.9)] == [100, 100, 100]
+    assert [by_latency.words(position) for position in (0.1, 0.5, 0.9)] == [53, 100, 190]
+    assert Options(tokens=7, proportional=True).words(0.9) == 7

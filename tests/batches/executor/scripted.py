@@ -225,7 +225,8 @@ def broken(kind):
 # The source
 
 _keys = itertools.count(1)
-TARGET = Target(1, "http://upstream.invalid/v1/chat/completions", {}, 5.0)
+# Its pace has been found, and is out of the way.
+TARGET = Target(1, "http://upstream.invalid/v1/chat/completions", {}, 5.0, learnt=1000)
 
 
 def work(lines=1, *, batch="b", owner="o", target=TARGET, window=math.inf, bodies=None):

@@ -1,4 +1,7 @@
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -264,3 +267,27 @@ def test_what_goes_in_comes_out(custom_id, body):
     assert json.loads(request.body) == body
     assert value["custom_id"] == custom_id
     assert value["response"]["body"] == body
+
+
+FORK = """
+import os
+from batches.executor.lines import Code, Request, closing_line
+def ids():
+    lines = [closing_line(Request(0, 1, b'"a"', b"{}"), Code.BATCH_EXPIRED) for _ in range(3)]
+    return b" ".join(line[7:49] for line in lines)
+ids()
+ends = os.pipe()
+if not os.fork():
+    os.write(ends[1], ids())
+    os._exit(0)
+os.wait()
+print(ids().decode(), os.read(ends[0], 1000).decode())
+"""
+
+
+def test_processes_that_share_a_past_share_no_id():
+    told = subprocess.run([sys.executable, "-c", FORK], check=True, capture_output=True, text=True)
+
+    ids = told.stdout.split()
+    assert len(ids) == len(set(ids)) == 6
+    assert all(re.fullmatch("batch_req_[0-9a-f]{32}", id) for id in ids)

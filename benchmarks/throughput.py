@@ -1,0 +1,94 @@
+"""`throughput`: lines a second with a free upstream, and how much of the granted concurrency is in use with a slow one."""
+
+import json
+import os
+import statistics
+import threading
+import urllib.request
+
+from benchmarks.batch import Consumer, write_input
+from benchmarks.figures import Figure, Section
+from benchmarks.stage import Stage, stage, start_upstream
+from tools import parts
+from tools.processes import free_port
+
+ABOUT = (
+    "On SQLite. Free upstream: 20,000 lines, wall time from create to the last result; every process, the upstream too, "
+    "shares the machine's cores. Slow upstream: answers after 500 ms, one engine, ENGINE_CONCURRENCY 512; the "
+    "simulator is asked 20 times a second how many calls it has in flight, from the first full moment until no line "
+    "is left to be called."
+)
+FREE_LINES, SLOW_LINES = 20_000, 12_000
+IN_FLIGHT, LATENCY = 512, 0.5
+SAMPLE_SECONDS = 0.05
+
+
+def measure(_servers: dict[str, str]) -> list[Section]:
+    return [Section("throughput", ABOUT, [*_free(), *_slow()])]
+
+
+def _free() -> list[Figure]:
+    with stage() as place:
+        start_upstream(place)
+        file = write_input(place.directory / "in.jsonl", FREE_LINES)
+        place.start_web()
+        place.start_worker()
+        consumer = Consumer(place)
+        consumer.run(write_input(place.directory / "warm.jsonl", 200), 200)
+        best = min(consumer.run(file, FREE_LINES).seconds for _ in range(2))
+    rate = FREE_LINES / best
+    name = f"free upstream, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    return [Figure(name, rate, "lines/s", "the target", 5000, ">= 5,000", rate >= 5000)]
+
+
+def _slow() -> list[Figure]:
+    with stage(ENGINE_WORKERS="1", ENGINE_CONCURRENCY=str(IN_FLIGHT)) as place:
+        parts.start_simulator(place.children, free_port(), "--latency", str(LATENCY))
+        place.start_web()
+        place.start_worker()
+        consumer = Consumer(place)
+        consumer.run(write_input(place.directory / "warm.jsonl", 200), 200)
+        file_id = consumer.upload(write_input(place.directory / "in.jsonl", SLOW_LINES))
+        watch = Watch(place)
+        watch.start()
+        batch = consumer.create(file_id)
+        consumer.wait(batch["id"], 0.5)
+        watch.over.set()
+        watch.join()
+    used = watch.used()
+    share, worst = statistics.mean(used) / IN_FLIGHT, min(used) / IN_FLIGHT
+    return [
+        Figure(
+            "in flight with 500 ms latency, mean",
+            100 * share,
+            "%",
+            "granted",
+            100,
+            ">= 95 %",
+            share >= 0.95,
+        ),
+        Figure("  the least of all moments", 100 * worst, "%", "granted", 100),
+    ]
+
+
+class Watch(threading.Thread):
+    """Asks the simulator again and again: calls so far, and calls in flight."""
+
+    def __init__(self, place: Stage) -> None:
+        super().__init__(daemon=True)
+        self._url = place.env["UPSTREAM_BASE_URL"].removesuffix("/v1") + "/stats"
+        self._seen: list[tuple[int, int]] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(SAMPLE_SECONDS):
+            with urllib.request.urlopen(self._url) as answer:
+                stats = json.load(answer)
+            self._seen.append((stats["calls"], stats["in_flight"]))
+
+    def used(self) -> list[int]:
+        """Calls in flight at each moment from the first full one until the last line has been called."""
+        last = self._seen[-1][0]
+        busy = [in_flight for calls, in_flight in self._seen if calls < last]
+        full = next((at for at, count in enumerate(busy) if count >= 0.95 * IN_FLIGHT), 0)
+        return busy[full:]
