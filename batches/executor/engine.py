@@ -177,11 +177,7 @@ class Engine:
     # Calls
 
     def _is_blocked(self, now: float) -> bool:
-        return (
-            self._stopping
-            or now >= self.proven_until
-            or self._recorder.unrecorded_bytes > self._options.max_unrecorded_bytes
-        )
+        return self._stopping or now >= self.proven_until or self._recorder.is_full
 
     def _start_calls(self, now: float) -> None:
         if self._is_blocked(now):

@@ -21,6 +21,7 @@ class Recorder:
     """Every result is recorded, or recorded again, until the source has taken it or has refused the work."""
 
     def __init__(self, source: Source, options: Options, clock: Callable[[], float]) -> None:
+        self.unrecorded = 0
         self.unrecorded_bytes = 0
         self._source = source
         self._options = options
@@ -31,14 +32,25 @@ class Recorder:
             work.flush_at = self._clock() + self._options.flush_seconds
         work.results.append(result)
         work.result_bytes += len(result.line)
+        self.unrecorded += 1
         self.unrecorded_bytes += len(result.line)
 
     def forget(self, work: Work, count: int | None = None) -> None:
         """Drop the first `count` results, or all."""
-        size = sum(len(result.line) for result in work.results[:count])
+        forgotten = work.results[:count]
         del work.results[:count]
+        self.unrecorded -= len(forgotten)
+        size = sum(len(result.line) for result in forgotten)
         work.result_bytes -= size
         self.unrecorded_bytes -= size
+
+    @property
+    def is_full(self) -> bool:
+        """No call should begin: a crash now would repeat as many answered calls as may be in flight, or fill the memory."""
+        return (
+            self.unrecorded >= self._options.concurrency
+            or self.unrecorded_bytes > self._options.max_unrecorded_bytes
+        )
 
     def due(self, work: Work, now: float) -> bool:
         if work.settling or now < work.settle_at:
@@ -47,6 +59,7 @@ class Recorder:
             return True
         return bool(work.results) and (
             work.one_by_one
+            or self.is_full
             or now >= work.flush_at
             or len(work.results) >= self._options.flush_results
             or work.result_bytes >= self._options.flush_bytes

@@ -309,15 +309,26 @@ async def test_results_wait_while_they_cannot_be_recorded(caplog):
     assert len(given.finished) == 1
 
 
-async def test_no_call_begins_while_too_much_waits_to_be_recorded():
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        # As many answers as calls may be in flight: what a crash repeats stays bounded.
+        ({"concurrency": 4}, 8),
+        # And no more bytes than the memory may hold.
+        ({"concurrency": 50, "max_unrecorded_bytes": 1000}, 20),
+    ],
+    ids=["answers", "bytes"],
+)
+async def test_no_call_begins_while_too_much_waits_to_be_recorded(changes, most):
     given, http = source(work(100)), Scripted()
     given.failing.add("record")
-    engine = Engine(given, http, options(concurrency=4, max_unrecorded_bytes=1000))
+    engine = Engine(given, http, options(**changes))
+    engine.limits["batch", "b"] = 2
     async with running(engine):
-        await until(lambda: engine._recorder.unrecorded_bytes > 1000 and not http.in_flight)
+        await until(lambda: engine._recorder.is_full and not http.in_flight)
         calls = len(http.calls)
         await asyncio.sleep(0.05)
-        assert len(http.calls) == calls < 20
+        assert len(http.calls) == calls <= most
         given.failing.clear()
 
     assert len(given.results) == 100
