@@ -15,6 +15,15 @@ from tests.factories import AccountFactory, client_of
 from tests.support.server import Server, serving
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are about another database."""
+    marks = {item: item.get_closest_marker("only_on") for item in items}
+    left_out = [item for item, mark in marks.items() if mark and connection.vendor not in mark.args]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, request: pytest.FixtureRequest

@@ -3,7 +3,6 @@
 import datetime
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Account
@@ -13,14 +12,9 @@ from batches.hints import waiting
 from batches.models import Shard, Status
 from tests.batches.factories import LEASE, claimed, make_engine, start
 
-pytestmark = [pytest.mark.django_db]
+# SQLite lives on one host, and so has one clock.
+pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql")]
 HOURS = [-25, -2, 2, 25]
-
-
-@pytest.fixture(autouse=True)
-def _many_hosts() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite lives on one host, and so has one clock")
 
 
 def be_wrong_by(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:

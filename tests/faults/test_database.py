@@ -13,6 +13,7 @@ from tests.support.proxy import Proxy
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.only_on("postgresql"),  # SQLite is a file: nothing can come between
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
 LINES = 60
@@ -22,8 +23,6 @@ AWAY_SECONDS = 5
 @pytest.fixture
 def proxy(fleet: Fleet) -> Iterator[Proxy]:
     """What the workers reach the database through; the test itself does not."""
-    if fleet.installation.is_sqlite:
-        pytest.skip("SQLite is a file: nothing can come between")
     parts = urlsplit(fleet.installation.database_url)
     proxy = Proxy(parts.hostname or "127.0.0.1", parts.port or 5432)
     user = parts.netloc.rpartition("@")[0]

@@ -18,7 +18,8 @@ from tests.batches.executor.scripted import Call, reply
 from tests.batches.factories import start
 from tests.batches.test_execution import model_server
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# PostgreSQL has no lock of the whole database.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.only_on("sqlite")]
 LINES = 12
 PATIENCE_SECONDS = 0.2  # of every writer; 20 by default
 HELD_SECONDS = 10 * PATIENCE_SECONDS
@@ -26,8 +27,6 @@ HELD_SECONDS = 10 * PATIENCE_SECONDS
 
 @pytest.fixture(autouse=True)
 def _impatient() -> Iterator[None]:
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL has no lock of the whole database")
     options = connections.settings["default"]["OPTIONS"]
     before = options["timeout"]
     options["timeout"] = PATIENCE_SECONDS  # of connections that are made from now on
