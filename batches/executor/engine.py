@@ -60,6 +60,7 @@ class Engine:
         self._pauses: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._stopping = False
+        self._give_up_at = math.inf  # on recording, having been told to stop
         self._busy_at = 0.0
 
         self._claiming = False
@@ -95,8 +96,13 @@ class Engine:
         return {place: pace.learnt for place, pace in paces if pace.learnt is not None}
 
     def stop(self, grace: float) -> None:
-        """Begin no claim and no call; abort calls in flight after `grace` seconds; record, release, return."""
+        """Begin no claim and no call; abort calls in flight after `grace` seconds; record, release, return.
+
+        What the source cannot take by then, and a few seconds more, is given up: somebody else calls it again.
+        """
         self._stopping = True
+        patience = grace + self._options.give_up_seconds
+        self._give_up_at = min(self._give_up_at, self._clock() + patience)
         self._end(list(self.held), grace)
 
     def end_batch(self, batch: str, grace: float) -> None:
@@ -147,6 +153,8 @@ class Engine:
         now = self._clock()
         if self.held:
             self._busy_at = now
+        if now >= self._give_up_at:
+            return True
         if self.held or self._claiming:
             return False
         return self._stopping or now - self._busy_at >= self._options.idle_seconds

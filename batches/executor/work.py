@@ -40,6 +40,7 @@ class Options:
     max_source_backoff_seconds: float = 10
 
     grace_seconds: float = 5  # for calls in flight when the window closes or the upstream is paused
+    give_up_seconds: float = 3  # after the grace of a stop, on results that cannot be recorded
     idle_seconds: float = 2  # without any work, and the engine is done
     tick_seconds: float = 0.05  # the longest a wait or a changed limit goes unnoticed
 

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
 ]
-LINES = 200
+LINES = 600
 LIMIT = 25  # an engine of these tests makes ten calls at once
 
 
@@ -28,7 +28,7 @@ def test_the_limit_of_an_upstream_holds_over_both_and_all_batches(fleet: Fleet) 
 
 def _run(fleet: Fleet, batches: Sequence[Batch], limited: str) -> None:
     """Run them to their end by two workers, and see that they share the limit and never pass it."""
-    fleet.upstream.set(latency=0.5)
+    fleet.upstream.set(latency=0.25)
     sharing = (
         "SELECT count(DISTINCT engine_id) FROM batches_share "
         f"WHERE {limited} IS NOT NULL AND slots > 0"

@@ -28,6 +28,7 @@ REFUSALS = 3  # and then there is space again
 @pytest.fixture(autouse=True)
 def _quick(settings: Settings) -> None:
     settings.BATCH_SHARD_LINES = 4
+    settings.BATCH_DRAIN_SECONDS = 1
 
 
 def _fail(number: int, times: int, call: Callable[..., object]) -> Callable[..., object]:
