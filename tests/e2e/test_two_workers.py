@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.fleet import Batch, Fleet
+from tests.support.fleet import Fleet
 from tests.support.processes import wait_for
 
 pytestmark = [
@@ -17,23 +17,25 @@ LIMIT = 25  # an engine of these tests makes ten calls at once
 
 
 def test_the_limit_of_a_batch_holds_over_both(fleet: Fleet) -> None:
-    _run(fleet, [fleet.submit(LINES, "--max-concurrency", str(LIMIT))], "batch_id")
+    _run(fleet, [("--max-concurrency", str(LIMIT))], "batch_id")
 
 
 def test_the_limit_of_an_upstream_holds_over_both_and_all_batches(fleet: Fleet) -> None:
     fleet.installation.environment["UPSTREAM_LIMIT"] = str(LIMIT)
-    accounts = ("first", "second")
-    _run(fleet, [fleet.submit(LINES, "--account", account) for account in accounts], "upstream_id")
+    _run(fleet, [("--account", "first"), ("--account", "second")], "upstream_id")
 
 
-def _run(fleet: Fleet, batches: Sequence[Batch], limited: str) -> None:
-    """Run them to their end by two workers, and see that they share the limit and never pass it."""
+def _run(fleet: Fleet, submissions: Sequence[tuple[str, str]], limited: str) -> None:
+    """Run batches to their end by two workers, and see that they share the limit and never pass it."""
     fleet.upstream.set(latency=0.25)
     sharing = (
         "SELECT count(DISTINCT engine_id) FROM batches_share "
         f"WHERE {limited} IS NOT NULL AND slots > 0"
     )
+    hosts = "SELECT count(*) FROM batches_host"
     with fleet.worker(), fleet.worker():
+        wait_for(lambda: fleet.installation.execute(hosts)[0][0] == 2, "both workers to be there")
+        batches = [fleet.submit(LINES, *options) for options in submissions]
         # A worker has two engines.
         wait_for(lambda: fleet.installation.execute(sharing)[0][0] > 2, "three engines to share")
         for batch in batches:
