@@ -1,6 +1,7 @@
 """Fixtures for everybody: a database of the test's own, storage of the test's own, and three callers."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,19 @@ from tests.support.server import Server, serving
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that are about another database."""
-    marks = {item: item.get_closest_marker("only_on") for item in items}
-    left_out = [item for item, mark in marks.items() if mark and connection.vendor not in mark.args]
+    """Leave out the tests that are about another database or another system."""
+    left_out = [item for item in items if not _is_about_this_machine(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _is_about_this_machine(item: pytest.Item) -> bool:
+    # Other systems than Linux get the stock cluster, and have no /proc to look into.
+    if sys.platform != "linux" and any(item.get_closest_marker(name) for name in ("e2e", "linux")):
+        return False
+    only_on = item.get_closest_marker("only_on")
+    return only_on is None or connection.vendor in only_on.args
 
 
 @pytest.fixture(scope="session")

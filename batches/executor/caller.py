@@ -51,8 +51,7 @@ class Caller:
         try:
             outcome = await self._post(work, line)
             return self._conclude(work, line, outcome, started)
-        except Exception:
-            # Whatever went wrong with this line, the others go on.
+        except Exception:  # whatever went wrong with this line, the others go on
             logger.exception("Line %s of %s failed by a bug.", line.request.line, work.batch)
             self._finish(work, line, self._unanswered(line, Code.INTERNAL_ERROR, started))
             return None

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -13,9 +12,7 @@ import pytest
 from batches.cluster import Flag, PacketQueue, Timer, draining
 from tests.support.processes import wait_for
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="the cluster is hardened on Linux only"
-)
+pytestmark = pytest.mark.linux
 fork = multiprocessing.get_context("fork")
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -14,10 +13,7 @@ import pytest
 from tests.support.installation import Installation
 from tests.support.processes import members, named, running, wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 GRACE = 20  # what takes longer has hung
 
 

@@ -1,7 +1,6 @@
 """A worker that stops for a while: short of its lease nothing happens, past it the worker has lost its shards."""
 
 import signal
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,10 +8,7 @@ import pytest
 from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, slow_move
 from tests.support.processes import wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 SHARDS = 2
 LINES = SHARDS * SHARD_LINES
 IN_FLIGHT = 20  # two engines of ten

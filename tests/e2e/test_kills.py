@@ -1,7 +1,6 @@
 """SIGKILL in every stage of a batch: it ends complete, without an operator, within the promised time."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 
@@ -10,10 +9,7 @@ import pytest
 from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, kill, slow_move
 from tests.support.processes import wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 2 * SHARD_LINES
 IN_FLIGHT = 20  # two engines of ten
 

@@ -1,15 +1,10 @@
 """A requeue runs what failed and nothing else."""
 
-import sys
-
 import pytest
 
 from tests.support.fleet import Fleet
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 60
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -10,10 +9,7 @@ import pytest
 from tests.support.fleet import SHARD_LINES, Fleet, Worker
 from tests.support.processes import wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 2 * SHARD_LINES
 
 

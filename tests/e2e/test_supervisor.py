@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -12,10 +11,7 @@ import pytest
 from tests.support.installation import Installation
 from tests.support.processes import children, members, named, running, wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 
 
 class Worker:

@@ -1,6 +1,5 @@
 """Two workers on one database: limits hold over both, and nobody waits behind somebody else's big batch."""
 
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -8,10 +7,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.processes import wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="the cluster is hardened on Linux only"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 600
 LIMIT = 25  # an engine of these tests makes ten calls at once
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,10 +14,7 @@ from tests.support.fleet import SETTINGS, Batch, Fleet, input_file
 from tests.support.processes import children
 from tests.support.server import Server, serving
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 50_000
 PADDING = 850  # a line has about 1 KB then
 MOST_MB = 300
