@@ -9,13 +9,12 @@ import pytest
 from batches.executor.engine import Engine, Target, Work
 from batches.executor.lines import Request
 from batches.executor.recorder import Recorder, Settled
-from batches.executor.transport import Answer, Kind, TransportError
+from batches.executor.transport import Answer
 from batches.executor.work import Line
 from tests.batches.executor.scripted import (
     Raw,
     Scripted,
     options,
-    reply,
     run,
     running,
     serving,
@@ -413,49 +412,6 @@ async def test_stop_does_not_wait_for_a_pause_that_cannot_be_told():
         engine.stop(0)
 
     assert [one.left for one in given.released] == [10]
-
-
-# An upstream that is away
-
-
-@pytest.mark.parametrize("lines", [10, 300])  # fewer may use up their attempts before ten failures
-async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself(lines):
-    down = True
-
-    def script(id, body):
-        return TransportError(Kind.BROKEN) if down else GOOD
-
-    given, http = source(work(lines)), Scripted(script)
-    engine = Engine(given, http, options(concurrency=64, max_attempts=3))
-    async with running(engine):
-        await until(lambda: engine.down)
-        at_first = len(http.calls)
-        await asyncio.sleep(0.5)
-        probes = len(http.calls) - at_first
-        down = False
-        await until(lambda: not engine.down)
-
-    assert at_first <= 64 + 10
-    assert 1 <= probes <= 64 + 30
-    assert len(given.results) == lines
-    assert all(result.completed for result in given.results)
-
-
-async def test_an_outage_of_a_proxied_upstream_is_seen_in_its_502s():
-    down = True
-    async with (
-        serving(lambda call: reply({}, 502) if down else reply()) as upstream,
-        transport() as http,
-    ):
-        given = source(work(100, target=upstream.target()))
-        engine = Engine(given, http, options(concurrency=16, max_attempts=3))
-        async with running(engine):
-            await until(lambda: len(upstream.calls) > 30)
-            assert given.results == []
-            down = False
-
-    assert all(result.completed for result in given.results)
-    assert len(given.results) == 100
 
 
 # Bugs
