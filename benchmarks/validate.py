@@ -60,8 +60,8 @@ def measure(_servers: dict[str, str]) -> list[Section]:
 
 def prepare(lines: int, body_bytes: int) -> int:
     """Put a batch of so many lines into the installation, validating; returns its bytes."""
+    from benchmarks.rows import new_batch  # noqa: PLC0415 I001 - it sets Django up, so it comes first
     from batches.models import Status, Upstream  # noqa: PLC0415
-    from benchmarks.rows import new_batch  # noqa: PLC0415 - it sets Django up
     from files.content import save_blob, save_file, store  # noqa: PLC0415
     from files.models import File, Purpose  # noqa: PLC0415
 
@@ -83,10 +83,10 @@ def prepare(lines: int, body_bytes: int) -> int:
 
 
 def work(what: str) -> Callable[[], object]:
+    from benchmarks.rows import newest_batch  # noqa: PLC0415 I001 - it sets Django up, so it comes first
     from batches.models import Batch, Status  # noqa: PLC0415
     from batches.validation import validate  # noqa: PLC0415
     from benchmarks import reading  # noqa: PLC0415
-    from benchmarks.rows import newest_batch  # noqa: PLC0415 - it sets Django up
 
     batch = newest_batch()
     if what == "validate":
