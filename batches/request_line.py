@@ -1,7 +1,6 @@
-"""One line of an input file: is it a request this batch can send? Pure; bodies stay bytes wherever they can.
+"""One line of an input file: is it a request this batch can send, and if not, everything that is wrong with it.
 
-The quick way decodes a line once and is enough for a good one. Whatever it does not like goes the slow way,
-which finds every problem and its words. Codes and words: contract.md 4, then reliability.md 4.2.
+Pure; bodies stay bytes wherever they can. Codes and words: contract.md 4, then reliability.md 4.2.
 """
 
 import dataclasses
@@ -17,38 +16,17 @@ MAX_CUSTOM_ID = 512  # characters; generous, for OpenAI publishes none
 MAX_DEPTH = 100
 MAX_DIGITS = 4300  # what Python itself still turns into an integer
 KEYS = ("custom_id", "method", "url", "body")
-FRAME_QUOTES = 14  # around four keys and the three texts: where all keys are there, none is twice
 REQUIRED_IN_BODY = {
     "/v1/chat/completions": "messages",
     "/v1/embeddings": "input",
     "/v1/images/generations": "prompt",
 }
 
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
-_DIGIT = re.compile(rb"[0-9]")
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # a key may be spelt with escapes
+LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
-class _Body(msgspec.Struct):
-    model: str
-    stream: bool | None = None
-    messages: Raw = Raw()
-    input: Raw = Raw()
-    prompt: Raw = Raw()
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    method: str
-    url: str
-    body: Raw
-
-
-ANYTHING = Raw(b"{}")
-_line = msgspec.json.Decoder(_Line)
-_body = msgspec.json.Decoder(_Body)
 _object = msgspec.json.Decoder(dict[str, Raw])
 _list = msgspec.json.Decoder(list[Raw])
 
@@ -74,62 +52,7 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False):
     inputs: int  # of an embeddings request; 1 for any other
 
 
-def read_request(line: bytes, number: int, endpoint: str) -> RequestLine | list[Problem]:
-    """Return what the line asks for, or every problem it has."""
-    return _quick(line, endpoint) or _diagnose(line, number, endpoint)
-
-
-def _quick(line: bytes, endpoint: str) -> RequestLine | None:
-    """The line if it is good beyond doubt, in one decode; None sends it the slow way."""
-    try:
-        if not line.isascii():
-            str(line, "utf-8")
-        request = _line.decode(line)
-        raw = bytes(request.body)
-        body = _body.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    custom_id = request.custom_id
-    required = REQUIRED_IN_BODY.get(endpoint)
-    content = getattr(body, required) if required else ANYTHING
-    if (
-        request.method != "POST"
-        or request.url != endpoint
-        or not 0 < len(custom_id) <= MAX_CUSTOM_ID
-        or not custom_id.isprintable()
-        or not custom_id.strip()
-        or not body.model
-        or body.stream
-        or bytes(content) in (b"", b"null")
-        or not _is_plain(line, raw)
-    ):
-        return None
-    inputs = _count_inputs(bytes(body.input)) if endpoint == "/v1/embeddings" else 1
-    return RequestLine(custom_id, body.model, inputs)
-
-
-def _is_plain(line: bytes, body: bytes) -> bool:
-    """No key that matters twice, no deep nesting, no number beyond Python's reach: all seen without decoding."""
-    at = line.find(b"{", line.find(b'"body"'))  # the body itself is a long thing to look for
-    frame = line[:at] + line[at + len(body) :]
-    return (
-        line.startswith(body, at)
-        and b"\\" not in frame
-        and (frame.count(b'"') == FRAME_QUOTES or _names_each_key_once(frame))
-        and body.count(b'"model"') == 1
-        and body.count(b'"stream"') <= 1
-        and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
-        and not _ESCAPED_LETTER.search(body)
-        # A longer number covers one of these places, and few lines have a digit there.
-        and not (_DIGIT.search(body[MAX_DIGITS :: MAX_DIGITS + 1]) and _LONG_NUMBER.search(body))
-    )
-
-
-def _names_each_key_once(frame: bytes) -> bool:
-    return all(frame.count(b'"%b"' % key.encode()) == 1 for key in KEYS)
-
-
-def _count_inputs(value: bytes) -> int:
+def count_inputs(value: bytes) -> int:
     """How many texts an `input` holds: a string or a list of token numbers is one."""
     if not value.startswith(b"["):
         return 1
@@ -137,10 +60,8 @@ def _count_inputs(value: bytes) -> int:
     return len(items) if items and bytes(items[0])[:1] in (b'"', b"[") else 1
 
 
-# The slow way
-
-
-def _diagnose(line: bytes, number: int, endpoint: str) -> RequestLine | list[Problem]:
+def diagnose(line: bytes, number: int, endpoint: str) -> RequestLine | list[Problem]:
+    """Return what the line asks for, or every problem it has."""
     found = _parse(line)
     if isinstance(found, str):
         return [Problem("invalid_json_line", found, None, number)]
@@ -151,7 +72,7 @@ def _diagnose(line: bytes, number: int, endpoint: str) -> RequestLine | list[Pro
     problems += _duplicates(line)
     if problems:
         return [dataclasses.replace(problem, line=number) for problem in problems]
-    inputs = _count_inputs(bytes(body["input"])) if endpoint == "/v1/embeddings" else 1
+    inputs = count_inputs(bytes(body["input"])) if endpoint == "/v1/embeddings" else 1
     return RequestLine(_json_text(found["custom_id"]), _json_text(body["model"]), inputs)
 
 
@@ -162,7 +83,7 @@ def _parse(line: bytes) -> dict[str, Raw] | str:
         text = str(line, "utf-8")
         if _depth(line) > MAX_DEPTH:
             return f"This line is nested too deep: at most {MAX_DEPTH} levels are allowed."
-        if _LONG_NUMBER.search(_STRING.sub(b'""', line)):
+        if LONG_NUMBER.search(_STRING.sub(b'""', line)):
             return f"This line has a number of more than {MAX_DIGITS} digits."
         return _object.decode(text)
     except msgspec.ValidationError:

@@ -4,6 +4,7 @@ One streaming pass. Memory is bounded by the longest line and 8 bytes a line, wh
 """
 
 import array
+import collections
 import dataclasses
 import hashlib
 import time
@@ -13,9 +14,10 @@ from django.conf import settings
 from django.db import transaction
 
 from batches.models import Batch, Shard, Status, Upstream
-from batches.request_line import Problem, RequestLine, read_request, shorten
+from batches.request_line import Problem, RequestLine, shorten
+from batches.request_reader import RequestReader
 from files.content import open_file
-from files.jsonl import Line, Stream, read_lines
+from files.jsonl import Block, Stream, read_blocks
 from files.models import File, Purpose
 from files.storage import Missing
 
@@ -109,27 +111,21 @@ class _Check:
         self.file = file
         self.problems: list[Problem] = []
         self.problem_count = 0
-        self.total = 0
         self.inputs = 0
         self.model = ""
         self.served: dict[str, bool] = {}
         self.cuts: list[Cut] = []
         self.ids = _IdSet()
+        self.reader = RequestReader(batch.endpoint)
+        self.shard_lines, self.shard_bytes = settings.BATCH_SHARD_LINES, settings.BATCH_SHARD_BYTES
         self.modified = False
         self.renewed = time.monotonic()
 
     def run(self) -> Plan | list[Problem]:
-        most = settings.BATCH_MAX_REQUESTS  # Django's settings take their time, and lines are many
-        shard_lines, shard_bytes = settings.BATCH_SHARD_LINES, settings.BATCH_SHARD_BYTES
-        for line in self._lines():
-            if line.bytes is not None and not line.bytes.strip():
-                continue
-            self.total += 1
-            if self.total > most:
-                return [_too_many("requests", most, None)]
-            self._place(line, shard_lines, shard_bytes)
-            if found := self._check(line):
-                self._report(found)
+        for block in self._blocks():
+            self._take(block)
+            if self.total > settings.BATCH_MAX_REQUESTS:
+                return [_too_many("requests", settings.BATCH_MAX_REQUESTS, None)]
         if refused := self._refuse_whole():
             return [refused]
         self._report_duplicates()
@@ -137,16 +133,13 @@ class _Check:
             return self._listed()
         return Plan(self.total, self.model, self.cuts)
 
-    def _lines(self) -> Iterator[Line]:
+    def _blocks(self) -> Iterator[Block]:
         """Every line, hashed on the way; keeps the step while it reads."""
         digest = hashlib.sha256()
         with open_file(self.file) as stream:
-            for line in read_lines(_Hashed(stream, digest), settings.BATCH_MAX_LINE_BYTES):
-                if not line.number % 1000:
-                    self._renew()
-                if line.number == 1 and line.bytes and line.bytes.startswith(BOM):
-                    line.bytes = line.bytes[len(BOM) :]
-                yield line
+            for block in read_blocks(_Hashed(stream, digest), settings.BATCH_MAX_LINE_BYTES):
+                self._renew()
+                yield block
         if digest.hexdigest() != self.file.sha256:
             self.modified = True
 
@@ -156,34 +149,40 @@ class _Check:
                 raise _Abandoned
             self.renewed = time.monotonic()
 
-    def _place(self, line: Line, most_lines: int, most_bytes: int) -> None:
-        """Put the line into the present shard, or the first one of a new shard."""
-        cut = self.cuts[-1] if self.cuts else None
-        if cut is None or cut.lines >= most_lines or line.end - cut.start > most_bytes:
-            cut = Cut(line.number, line.start)
-            self.cuts.append(cut)
-        cut.lines += 1
-        cut.end = line.end
+    def _take(self, block: Block) -> None:
+        """Check each line of a block, and put it into the present shard, or as the first one into a new shard."""
+        if not block.lines:
+            self._refuse_long(block)
+        read, cut = self.reader.read, self.cuts[-1] if self.cuts else None
+        most_lines, most_bytes = self.shard_lines, self.shard_bytes
+        ids = []
+        for line, number, start, end in _placed(block):
+            if cut is None or cut.lines >= most_lines or end - cut.start > most_bytes:
+                cut = Cut(number, start)
+                self.cuts.append(cut)
+            cut.lines += 1
+            cut.end = end
+            request = read(line, number)
+            if isinstance(request, list):
+                self._report(_wrong_encoding(line, number) or request)
+                continue
+            ids.append(request.custom_id)
+            self.inputs += request.inputs
+            if request.model != self.model:
+                self._report(self._check_model(request, number))
+        self.ids.add(ids)
 
-    def _check(self, line: Line) -> list[Problem]:
-        if line.bytes is None:
-            limit = settings.BATCH_MAX_LINE_BYTES
-            text = f"This line is longer than {limit} bytes."
-            return [Problem("line_too_long", text, None, line.number)]
-        if line.number == 1 and line.bytes.startswith(OTHER_ENCODINGS):
-            text = "The input file must be UTF-8, but it looks like UTF-16 or UTF-32."
-            return [Problem("invalid_encoding", text, None, 1)]
-        request = read_request(line.bytes, line.number, self.batch.endpoint)
-        if isinstance(request, list):
-            return request
-        self.ids.add(request.custom_id)
-        self.inputs += request.inputs
-        return self._check_model(request, line.number)
+    def _refuse_long(self, block: Block) -> None:
+        self.cuts.append(Cut(block.number, block.start, block.end, lines=1))
+        text = f"This line is longer than {settings.BATCH_MAX_LINE_BYTES} bytes."
+        self._report([Problem("line_too_long", text, None, block.number)])
+
+    @property
+    def total(self) -> int:
+        return sum(cut.lines for cut in self.cuts)
 
     def _check_model(self, request: RequestLine, number: int) -> list[Problem]:
         name = request.model
-        if name == self.model:
-            return []
         if not self._is_served(name):
             text = f"The provided model '{shorten(name)}' is not supported by the Batch API."
             return [Problem("model_not_found", text, "body.model", number)]
@@ -230,16 +229,13 @@ class _Check:
             return
         first: dict[str, int] = {}
         self.problems, kept = [], self.problems
-        for line in self._lines():
-            request = read_request(line.bytes or b"", line.number, self.batch.endpoint)
-            if isinstance(request, list) or hash(request.custom_id) not in suspects:
-                continue
-            if first.setdefault(request.custom_id, line.number) != line.number:
-                text = (
-                    f"The custom_id '{shorten(request.custom_id)}' for this request is a duplicate of another request "
-                    f"(line {first[request.custom_id]}). The custom_id parameter must be unique for each request in a batch."
-                )
-                self._report([Problem("duplicate_custom_id", text, "custom_id", line.number)])
+        for block in self._blocks():
+            for line, number, _, _ in _placed(block):
+                request = self.reader.read(line, number)
+                if isinstance(request, list) or hash(request.custom_id) not in suspects:
+                    continue
+                if first.setdefault(request.custom_id, number) != number:
+                    self._report([_repeated(request.custom_id, first[request.custom_id], number)])
         self.problems = sorted(self.problems + kept, key=lambda problem: problem.line or 0)
 
     def _listed(self) -> list[Problem]:
@@ -272,21 +268,46 @@ class _IdSet:
     def __init__(self) -> None:
         self._buckets = [array.array("q") for _ in range(256)]
 
-    def add(self, custom_id: str) -> None:
-        value = hash(custom_id)
-        self._buckets[value & 255].append(value)
+    def add(self, custom_ids: list[str]) -> None:
+        buckets = self._buckets
+        for value in map(hash, custom_ids):
+            buckets[value & 255].append(value)
 
     def repeated(self) -> set[int]:
+        """Return the hashes that more than one id has."""
         found: set[int] = set()
         for bucket in self._buckets:
-            seen: set[int] = set()
-            for value in bucket:
-                if value in seen:
-                    found.add(value)
-                seen.add(value)
+            counts = collections.Counter(bucket) if len(set(bucket)) < len(bucket) else {}
+            found.update(value for value, count in counts.items() if count > 1)
         return found
+
+
+def _placed(block: Block) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yield the lines that are not blank, without a byte order mark, with their number, start and end."""
+    start = block.start
+    for number, line in enumerate(block.lines, block.number):
+        end = start + len(line)
+        text = line if start else line.removeprefix(BOM)
+        if text and not text.isspace():
+            yield text, number, start, end
+        start = end
+
+
+def _wrong_encoding(line: bytes, number: int) -> list[Problem]:
+    if number > 1 or not line.startswith(OTHER_ENCODINGS):
+        return []
+    text = "The input file must be UTF-8, but it looks like UTF-16 or UTF-32."
+    return [Problem("invalid_encoding", text, None, number)]
 
 
 def _too_many(what: str, limit: int, param: str | None) -> Problem:
     text = f"The input file has more than {limit} {what}, the most a batch may have. Split it into several batches."
     return Problem("too_many_tasks", text, param)
+
+
+def _repeated(custom_id: str, first: int, number: int) -> Problem:
+    text = (
+        f"The custom_id '{shorten(custom_id)}' for this request is a duplicate of another request "
+        f"(line {first}). The custom_id parameter must be unique for each request in a batch."
+    )
+    return Problem("duplicate_custom_id", text, "custom_id", number)

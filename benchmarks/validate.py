@@ -19,7 +19,7 @@ ABOUT = (
     "and 1,000,000 lines of 1.08 KB. Beside it, each a process of its own over the same file: reading and hashing, "
     "`msgspec` decoding of the frame alone, and `json.loads` of each line."
 )
-ROUNDS = 3
+ROUNDS = 5
 PEERS = ("hash", "msgspec", "json")
 NAMES = {"hash": "read + SHA-256", "msgspec": "msgspec, no checks", "json": "json.loads"}
 

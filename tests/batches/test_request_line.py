@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batches.executor.lines import parse_shard
-from batches.request_line import Problem, RequestLine, read_request
+from batches.request_line import Problem, RequestLine
+from batches.request_reader import RequestReader
 from tests.batches.factories import CHAT, request_line
 
 EMBEDDINGS = "/v1/embeddings"
@@ -24,7 +25,7 @@ GOOD = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"
 
 
 def read(line: bytes, endpoint: str = CHAT) -> Any:
-    return read_request(line.rstrip(b"\n"), 7, endpoint)
+    return RequestReader(endpoint).read(line.rstrip(b"\n"), 7)
 
 
 def with_body(body: str) -> bytes:

@@ -15,7 +15,9 @@ from accounts.models import Account, ExternalUser, Owner
 from batches import lifecycle, validation
 from batches.executor.lines import parse_shard
 from batches.models import Batch, Shard, Status
+from batches.request_reader import RequestReader
 from batches.serializers import represent_batch
+from files import jsonl
 from files.content import open_file, save_blob, save_file, store
 from files.models import File, FilePart, Purpose
 from files.storage import storage
@@ -410,17 +412,18 @@ def test_validation_stops_when_the_batch_is_cancelled(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = submit(account, request_lines(5000))
-    read = validation.read_request
+    read = RequestReader.read
     lines_read = []
 
-    def read_and_cancel(line: bytes, number: int, endpoint: str) -> Any:
+    def read_and_cancel(reader: RequestReader, line: bytes, number: int) -> Any:
         if number == 500:
             lifecycle.cancel(Batch.objects.get(pk=batch.pk), actor="somebody")
         lines_read.append(number)
-        return read(line, number, endpoint)
+        return read(reader, line, number)
 
     monkeypatch.setattr(validation, "RENEW_SECONDS", -1)
-    monkeypatch.setattr(validation, "read_request", read_and_cancel)
+    monkeypatch.setattr(jsonl, "BLOCK", 10_000)
+    monkeypatch.setattr(RequestReader, "read", read_and_cancel)
 
     assert validated(batch).status == Status.CANCELLING
     assert len(lines_read) < 1001
