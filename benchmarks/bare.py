@@ -30,13 +30,12 @@ class Line(msgspec.Struct):
 async def by_transport(kind: str, url: str, bodies: list[bytes]) -> float:
     """The bare loop: as many callers as calls in flight, each takes the next body."""
     transport = TRANSPORTS[kind](max_bytes=1 << 20)
-    headers = HEADERS | {"accept-encoding": "identity"}
+    address, headers = f"{url}/chat/completions", HEADERS | {"accept-encoding": "identity"}
     waiting = iter(enumerate(bodies))
 
     async def caller(waiting: Iterator[tuple[int, bytes]]) -> None:
         for number, body in waiting:
-            found = headers | {"x-request-id": f"bare:{number}"}
-            answer = await transport.post(f"{url}/chat/completions", found, body, 60)
+            answer = await transport.post(address, headers, body, 60, f"bare:{number}")
             assert answer.status == 200, answer
 
     before = time.process_time()

@@ -74,7 +74,7 @@ async def call(kind: str, url: str, calls: int, concurrency: int) -> float:
 
     async def caller(numbers: Iterator[int]) -> None:
         for number in numbers:
-            answer = await transport.post(url, HEADERS | {"x-request-id": f"b:{number}"}, body, 60)
+            answer = await transport.post(url, HEADERS, body, 60, f"b:{number}")
             assert answer.status == 200, answer
 
     await asyncio.gather(*(caller(iter([0])) for _ in range(concurrency)))

@@ -36,7 +36,10 @@ class AiohttpTransport:
         headers: Mapping[str, str],
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - one deadline, kept by the client itself, costs less than a scope
+        request_id: str = "",
     ) -> Answer:
+        if request_id:
+            headers = {**headers, "x-request-id": request_id}
         try:
             async with self._session.post(
                 url,

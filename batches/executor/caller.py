@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from batches.executor.lines import (
-    NO_USAGE,
     Code,
     Result,
     Usage,
@@ -45,72 +44,79 @@ class Caller:
         self._rng = rng
 
     async def call(self, work: Work, line: Line) -> Decision | None:
-        """Return what was decided; None after a bug, which costs this line and no other."""
+        """Return what was decided about a failure; None after a good answer.
+
+        A bug costs this line and no other.
+        """
         line.calls += 1
         started = self._clock()
+        target, request = work.target, line.request
         try:
-            outcome = await self._post(work, line)
-            return self._conclude(work, line, outcome, started)
+            try:
+                request_id = f"{work.batch}:{request.line}:{line.calls}"
+                outcome = await self._transport.post(
+                    target.url, target.headers, request.body, target.timeout, request_id
+                )
+            except TransportError as error:
+                return self._fail(work, line, error, started)
+            if 200 <= outcome.status < 300 and (usage := read_answer(outcome.body)) is not None:
+                self._succeed(work, line, outcome, usage, started)
+                return None
+            return self._fail(work, line, outcome, started)
         except Exception:  # whatever went wrong with this line, the others go on
-            logger.exception("Line %s of %s failed by a bug.", line.request.line, work.batch)
+            logger.exception("Line %s of %s failed by a bug.", request.line, work.batch)
             self._finish(work, line, self._unanswered(line, Code.INTERNAL_ERROR, started))
             return None
 
-    async def _post(self, work: Work, line: Line) -> Outcome:
-        target, request = work.target, line.request
-        headers = {
-            **target.headers,
-            "content-type": "application/json",
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "x-request-id": f"{work.batch}:{request.line}:{line.calls}",
-        }
-        try:
-            return await self._transport.post(target.url, headers, request.body, target.timeout)
-        except TransportError as error:
-            return error
+    def _succeed(
+        self, work: Work, line: Line, answer: Answer, usage: Usage, started: float
+    ) -> None:
+        seconds = self._clock() - started
+        work.pace.answered(line.number, seconds, usage.output_tokens)
+        work.breaker.answered()
+        request = line.request
+        result = Result(
+            request.index,
+            request.custom_id,
+            True,
+            answer_line(request, answer),
+            line.calls,
+            answer.status,
+            "",
+            round(seconds * 1000),
+            usage,
+        )
+        self._finish(work, line, result)
 
-    def _conclude(self, work: Work, line: Line, outcome: Outcome, started: float) -> Decision:
-        usage = None
-        if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
-            usage = read_answer(outcome.body)
-        decision = decide(outcome, readable=usage is not None, now=time.time())
-        self._tell(work, line, decision, usage, started)
+    def _fail(self, work: Work, line: Line, outcome: Outcome, started: float) -> Decision:
+        decision = decide(outcome, now=time.time())
+        now = self._clock()
+        if decision.refused:
+            work.pace.refused(line.number, now, decision.after)
+        else:
+            work.pace.failed(line.number, now - started)
         own = self._note(work, line, decision, started)
         if decision.action is Action.RETRY and own:
             line.attempts += 1
         if decision.action is Action.PAUSE:
             pass  # its work is handed back with it
         elif self._is_final(line, decision):
-            self._finish(work, line, self._result(line, outcome, decision, usage, started))
+            self._finish(work, line, self._result(line, outcome, decision, started))
         else:
             self._wait(work, line, decision)
         return decision
 
-    def _tell(
-        self, work: Work, line: Line, decision: Decision, usage: Usage | None, started: float
-    ) -> None:
-        """Tell the pace."""
-        now = self._clock()
-        if decision.refused:
-            work.pace.refused(line.number, now, decision.after)
-        elif usage is not None:
-            work.pace.answered(line.number, now - started, usage.output_tokens)
-        else:
-            work.pace.failed(line.number, now - started)
-
     def _note(self, work: Work, line: Line, decision: Decision, started: float) -> bool:
         """Tell the breaker; return whether a failure is the line's own and not an outage's."""
-        breaker = self._pool.breaker(work)
         if decision.down:
-            return breaker.failed(line, started, self._clock())
-        breaker.answered()
+            return work.breaker.failed(line, started, self._clock())
+        work.breaker.answered()
         return True
 
     def _is_final(self, line: Line, decision: Decision) -> bool:
         if decision.action is Action.RETRY:
             return line.attempts >= self._options.max_attempts
-        return decision.action in (Action.DONE, Action.FAIL)
+        return decision.action is Action.FAIL
 
     def _wait(self, work: Work, line: Line, decision: Decision) -> None:
         options = self._options
@@ -122,24 +128,20 @@ class Caller:
             seconds = decision.after + self._rng.uniform(0, options.backoff_seconds)
         self._pool.wait(work, line, self._clock() + seconds)
 
-    def _result(
-        self, line: Line, outcome: Outcome, decision: Decision, usage: Usage | None, started: float
-    ) -> Result:
+    def _result(self, line: Line, outcome: Outcome, decision: Decision, started: float) -> Result:
         status = outcome.status if isinstance(outcome, Answer) else None
         if decision.code is not None or not isinstance(outcome, Answer):
             code = decision.code or Code.INTERNAL_ERROR
             return self._unanswered(line, code, started, status)
-        completed = decision.action is Action.DONE
         return Result(
             line.request.index,
             line.request.custom_id,
-            completed,
+            False,
             answer_line(line.request, outcome),
             line.calls,
             status,
-            "" if completed else f"http_{status}",
+            f"http_{status}",
             self._milliseconds(started),
-            usage or NO_USAGE,
         )
 
     def _unanswered(

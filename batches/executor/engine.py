@@ -6,8 +6,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Hashable, ValuesView
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from batches.executor.caller import Caller
@@ -46,7 +44,8 @@ class Engine:
         self._options = options
         self._clock = clock
         self._pool = Pool(options, self.limits)
-        self._recorder = Recorder(source, options, clock)
+        self._changed = asyncio.Event()
+        self._recorder = Recorder(source, options, clock, self._changed.set)
         self._caller = Caller(
             transport,
             self._pool,
@@ -55,7 +54,6 @@ class Engine:
             clock,
             rng or random.Random(),  # noqa: S311 - jitter, no secret
         )
-        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -126,17 +124,23 @@ class Engine:
             Exception: a bug of the engine itself; it has tried to record and release before.
         """
         self._busy_at = self._clock()
+        ticks = asyncio.create_task(self._tick())
         try:
             while True:
                 self._turn(self._clock())
                 if self._is_over():
                     return
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.tick_seconds):
-                        await self._changed.wait()
+                await self._changed.wait()
                 self._changed.clear()
         finally:
+            ticks.cancel()
             await asyncio.shield(self._close())
+
+    async def _tick(self) -> None:
+        """Have everything looked at again and again: time passes without telling."""
+        while True:
+            await asyncio.sleep(self._options.tick_seconds)
+            self._changed.set()
 
     # The loop
 
@@ -162,6 +166,7 @@ class Engine:
     async def _close(self) -> None:
         """Leave no call running and no result unrecorded, as far as one more try can do it."""
         self.stop(0)
+        await asyncio.sleep(0)  # so that every task has begun
         for task in self._pauses | {task for work in self.held for task in work.calls}:
             task.cancel()
         while self._tasks:
@@ -187,22 +192,35 @@ class Engine:
     def _is_blocked(self, now: float) -> bool:
         return self._stopping or now >= self.proven_until or self._recorder.is_full
 
+    def _next(self, now: float) -> tuple[Work, Line] | None:
+        return None if self._is_blocked(now) else self._pool.next(now)
+
     def _start_calls(self, now: float) -> None:
-        if self._is_blocked(now):
-            return
-        for work, line in self._pool.start(now):
-            task = self._spawn(self._call(work, line))
+        while (found := self._next(now)) is not None:
+            task = self._spawn(self._call_on(*found))
+            found[0].calls.add(task)
+
+    async def _call_on(self, work: Work, line: Line) -> None:
+        """Call this line, then whatever line is next, until there is none: a slot that is freed is taken at once."""
+        task = asyncio.current_task()
+        assert task is not None
+        found: tuple[Work, Line] | None = (work, line)
+        while found is not None:
+            work, line = found
             work.calls.add(task)
-            task.add_done_callback(partial(self._call_ended, work, line))
-
-    async def _call(self, work: Work, line: Line) -> None:
-        decision = await self._caller.call(work, line)
-        if decision is not None and decision.action is Action.PAUSE:
-            self._pause(work.target, decision.reason)
-
-    def _call_ended(self, work: Work, line: Line, task: asyncio.Task[None]) -> None:
-        work.calls.discard(task)
-        self._pool.ended(work, line, self._clock())
+            try:
+                decision = await self._caller.call(work, line)
+                if decision is not None and decision.action is Action.PAUSE:
+                    self._pause(work.target, decision.reason)
+            except asyncio.CancelledError:
+                task.uncancel()  # the call was aborted, not what comes after it
+            finally:
+                limit, now = work.pace.limit, self._clock()
+                work.calls.discard(task)
+                self._pool.ended(work, line, now)
+            found = self._next(now)
+            if self._pool.unstarted <= self._options.reserve or work.pace.limit > limit:
+                self._changed.set()  # there is room for more, or more must be claimed
 
     def _pause(self, target: Target, reason: str) -> None:
         if target.key not in self._pool.paused:
@@ -239,15 +257,22 @@ class Engine:
             if now >= work.deadline and not work.ending:
                 work.ends_at = now + self._options.grace_seconds
             if now >= work.ends_at:
-                for task in work.calls:
-                    if not task.cancelling():
-                        task.cancel()
+                self._abort_calls(work)
+
+    def _abort_calls(self, work: Work) -> None:
+        # A task that is cancelled before it has begun never runs, and would not tell that its call is over.
+        if work.calls:
+            asyncio.get_running_loop().call_soon(self._cancel_calls, work)
+
+    def _cancel_calls(self, work: Work) -> None:
+        for task in work.calls:
+            if not task.cancelling():
+                task.cancel()
 
     def _settle_due(self, now: float) -> None:
-        for work in self.held:
-            if self._recorder.due(work, now):
-                work.settling = True
-                self._spawn(self._settle(work))
+        for work in self._recorder.due(self.held, now):
+            work.settling = True
+            self._spawn(self._settle(work))
 
     async def _settle(self, work: Work) -> None:
         settled = await self._recorder.settle(work)
@@ -261,8 +286,7 @@ class Engine:
     def _drop(self, work: Work) -> None:
         self._pool.remove(work)
         self._recorder.forget(work)
-        for task in work.calls:
-            task.cancel()
+        self._abort_calls(work)
 
     # Claims
 

@@ -16,11 +16,10 @@ BODILESS = frozenset({204, 304})
 
 _ADDRESS = re.compile(r"[!-~]+")  # printable ASCII
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
-# The head of a final answer that no two parsers could read differently.
-_PLAIN_HEAD = re.compile(
-    r"HTTP/1\.1 ([2-9][0-9]{2})(?: [\t -~\x80-\xff]*)?"
-    r"\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*)"
-)
+# Lines of the head of a final answer that no two parsers could read differently.
+_PLAIN_STATUS = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2})(?: [\t -~\x80-\xff]*)?")
+_PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+MAX_KNOWN = 1024
 
 
 class Origin(NamedTuple):
@@ -134,27 +133,48 @@ class Reader:
         return Answer(self._status, self._headers, self._body.getvalue())
 
 
+class _Fields(dict[bytes, tuple[str, str]]):
+    """Header lines seen lately, read once: most of a head is the same in the next answer.
+
+    Raises KeyError for a line that is not plain.
+    """
+
+    def __missing__(self, line: bytes) -> tuple[str, str]:
+        match = _PLAIN_FIELD.fullmatch(line)
+        if match is None:
+            raise KeyError
+        if len(self) >= MAX_KNOWN:
+            self.clear()
+        field = match[1].decode().lower(), match[2].decode("latin-1").strip(" \t")
+        self[line] = field
+        return field
+
+
+_fields = _Fields()
+
+
 def _plain_head(received: bytes) -> tuple[int, dict[str, str], int] | None:
     """Return status, headers and where the body begins; None for all but the commonest form of answer."""
     end = received.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
-    match = _PLAIN_HEAD.fullmatch(received[: end + 2].decode("latin-1")) if end > 0 else None
-    if match is None:
+    if end < 0:
         return None
-    status = int(match[1])
-    lines = match[2].split("\r\n")
-    headers = {
-        name.lower(): value.strip(" \t")
-        for name, _, value in [line.partition(":") for line in lines[:-1]]
-    }
+    first, *lines = received[:end].split(b"\r\n")
+    match = _PLAIN_STATUS.fullmatch(first)
+    try:
+        headers = dict([_fields[line] for line in lines])
+    except KeyError:
+        return None
     length = headers.get("content-length", "")
-    plain = (
-        len(headers) == len(lines) - 1  # no name came twice
-        and length.isdecimal()
-        and len(length) < 16
-        and "transfer-encoding" not in headers
-        and status not in BODILESS
-    )
-    return (status, headers, end + 4) if plain else None
+    if (
+        match is None
+        or len(headers) < len(lines)  # a name came twice
+        or not length.isdecimal()
+        or len(length) > 15
+        or "transfer-encoding" in headers
+        or (status := int(match[1])) in BODILESS
+    ):
+        return None
+    return status, headers, end + 4
 
 
 def _check(headers: Mapping[str, str], length: int, max_bytes: int) -> None:

@@ -15,9 +15,6 @@ KEEPALIVE_SECONDS = 4
 SWEEP_SECONDS = 0.05  # how late a deadline may be noticed
 MAX_HEADS = 256  # kept heads of requests; an upstream has one for each endpoint
 
-# The headers of a call that are the same in the next one, and what is known from them.
-Heads = dict[tuple[str, ...], tuple[Origin, bytes]]
-
 
 class HttpTransport:
     """A Transport. Make it inside the running loop.
@@ -37,7 +34,8 @@ class HttpTransport:
         self._connect_seconds = connect_seconds
         self._ca_file = ca_file
         self._loop = asyncio.get_running_loop()
-        self._heads: Heads = {}
+        # By URL and the headers' identity, which the kept headers hold on to.
+        self._heads: dict[tuple[str, int], tuple[Mapping[str, str], Origin, bytes]] = {}
         self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)  # oldest first
         self._live: set[Connection] = set()  # those with a call
         self._timer: asyncio.TimerHandle | None = None
@@ -49,9 +47,10 @@ class HttpTransport:
         headers: Mapping[str, str],
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - one deadline, kept by the client itself, costs less than a scope
+        request_id: str = "",
     ) -> Answer:
         deadline = self._loop.time() + timeout
-        origin, head = self._head(url, headers, len(body))
+        origin, head = self._head(url, headers, request_id, len(body))
         connection = self._take(origin) or await self._connect(origin, deadline)
         connection.deadline = deadline
         self._live.add(connection)
@@ -73,21 +72,22 @@ class HttpTransport:
         self._idle.clear()
         await asyncio.sleep(0)  # the loop closes the sockets on its next round
 
-    def _head(self, url: str, headers: Mapping[str, str], length: int) -> tuple[Origin, bytes]:
-        constant = dict(headers)
-        request_id = constant.pop("x-request-id", None)
-        key = (url, *constant, *constant.values())
-        known = self._heads.get(key)
+    def _head(
+        self, url: str, headers: Mapping[str, str], request_id: str, length: int
+    ) -> tuple[Origin, bytes]:
+        known = self._heads.get((url, id(headers)))
         if known is None:
             if len(self._heads) >= MAX_HEADS:
                 self._heads.clear()
-            known = self._heads[key] = request_head(url, constant)
-        origin, head = known
-        if request_id is not None:
-            if not (request_id.isascii() and request_id.isprintable()):
-                raise TransportError(Kind.UNREACHABLE, "x-request-id holds what cannot be sent")
-            head = b"%bx-request-id: %b\r\n" % (head, request_id.encode("ascii"))
-        return origin, b"%bContent-Length: %d\r\n\r\n" % (head, length)
+            known = headers, *request_head(url, headers)
+            self._heads[url, id(headers)] = known
+        _, origin, head = known
+        if not request_id:
+            return origin, b"%bContent-Length: %d\r\n\r\n" % (head, length)
+        if not (request_id.isascii() and request_id.isprintable()):
+            raise TransportError(Kind.UNREACHABLE, "the request id holds what cannot be sent")
+        name = request_id.encode()
+        return origin, b"%bx-request-id: %b\r\nContent-Length: %d\r\n\r\n" % (head, name, length)
 
     # Connections
 

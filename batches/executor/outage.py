@@ -3,8 +3,6 @@
 import logging
 import math
 
-from batches.executor.work import Line, Options
-
 logger = logging.getLogger(__name__)
 
 
@@ -15,12 +13,17 @@ class Breaker:
     fails while it is down, or was in flight when it went down, is the outage's fault and never the line's.
     """
 
-    def __init__(self, key: int, options: Options) -> None:
+    def __init__(
+        self, key: int, *, failures: int, probe_seconds: float, max_probe_seconds: float
+    ) -> None:
+        """failures: in a row, and it is down. probe_seconds: until it is tried, then doubled."""
         self._key = key
-        self._options = options
+        self._most_failures = failures
+        self._probe_seconds = probe_seconds
+        self._max_probe_seconds = max_probe_seconds
         self._failures = 0
         self._went_down = -math.inf
-        self._probe: Line | None = None
+        self._probe: object = None  # the line that tries
         self._probe_at = 0.0
         self._delay = 0.0
         self.down = False
@@ -28,11 +31,11 @@ class Breaker:
     def allows(self, now: float) -> bool:
         return not self.down or (self._probe is None and now >= self._probe_at)
 
-    def started(self, line: Line) -> None:
+    def started(self, line: object) -> None:
         if self.down:
             self._probe = line
 
-    def ended(self, line: Line) -> None:
+    def ended(self, line: object) -> None:
         """The call is over, with or without an outcome."""
         if self._probe is line:
             self._probe = None
@@ -43,21 +46,21 @@ class Breaker:
         self.down = False
         self._failures = 0
 
-    def failed(self, line: Line, started: float, now: float) -> bool:
+    def failed(self, line: object, started: float, now: float) -> bool:
         """Return whether the failure of a call begun at `started` is the line's own."""
         if self.down:
             if self._probe is line:
-                self._delay = min(2 * self._delay, self._options.max_probe_seconds)
+                self._delay = min(2 * self._delay, self._max_probe_seconds)
                 self._probe_at = now + self._delay
             return False
         if started <= self._went_down:
             return False
         self._failures += 1
-        if self._failures < self._options.outage_failures:
+        if self._failures < self._most_failures:
             return True
         self.down = True
         self._went_down = now
-        self._delay = self._options.probe_seconds
+        self._delay = self._probe_seconds
         self._probe_at = now + self._delay
         logger.warning(
             "Upstream %s is down: %d calls in a row failed. Trying it with one line at a time.",

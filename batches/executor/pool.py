@@ -1,28 +1,34 @@
 """The works an engine holds, and whose line is next."""
 
+import bisect
 import heapq
 import itertools
 import math
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 
 from batches.executor.outage import Breaker
 from batches.executor.pace import Pace
-from batches.executor.work import Line, Options, Work
+from batches.executor.work import Gate, Line, Options, Work
 
 
 class Pool:
-    """Never gives out a line that a limit, the pace, the window, an outage or a pause forbids to start."""
+    """Never gives out a line that a limit, the pace, the window, an outage or a pause forbids to start.
+
+    unstarted: lines that have not begun, or wait no longer to be called again.
+    """
 
     def __init__(self, options: Options, limits: Mapping[tuple[str, Hashable], int]) -> None:
         self.works: dict[int, Work] = {}
         self.paces: dict[tuple[int, str], Pace] = {}
         self.paused: set[int] = set()  # keys of upstreams
         self.in_flight = 0
+        self.unstarted = 0
         self._options = options
         self._limits = limits
-        self._open: dict[int, Work] = {}  # works that have a line to start; perhaps also others
-        self._calls: Counter[tuple[str, Hashable]] = Counter()
+        # Each owner's works that have a line to start, perhaps also others, in their order.
+        self._open: dict[Hashable, list[Work]] = {}
+        self._gates: dict[tuple[str, Hashable], Gate] = {}
         self._breakers: dict[int, Breaker] = {}
         self._waiting: list[
             tuple[float, int, Work, Line]
@@ -32,88 +38,95 @@ class Pool:
     # Works
 
     def add(self, work: Work) -> None:
-        work.number = next(self._numbers)
+        work.order = work.deadline, next(self._numbers)
         work.pace = self._pace(work)
-        self.works[work.key] = self._open[work.key] = work
+        work.breaker = self._breaker(work.target.key)
+        work.of_owner = self._gate("owner", work.owner)
+        work.of_batch = self._gate("batch", work.batch)
+        work.of_upstream = self._gate("upstream", work.target.key)
+        self.works[work.key] = work
+        self.unstarted += work.unstarted
+        self._reopen(work)
 
     def remove(self, work: Work) -> None:
         work.gone = True
         if self.works.get(work.key) is work:
             del self.works[work.key]
-            self._open.pop(work.key, None)
+            self.unstarted -= work.unstarted
+            self._close(work)
 
     def owners(self) -> frozenset[Hashable]:
         return frozenset(work.owner for work in self.works.values() if not work.ending)
 
+    def _reopen(self, work: Work) -> None:
+        if not work.open:
+            work.open = True
+            bisect.insort(self._open.setdefault(work.owner, []), work, key=_order)
+
+    def _close(self, work: Work) -> None:
+        works = self._open.get(work.owner, [])
+        if work.open:
+            work.open = False
+            works.remove(work)
+        if not works:
+            self._open.pop(work.owner, None)
+
     # Lines
 
-    def start(self, now: float) -> Iterator[tuple[Work, Line]]:
-        """Yield the lines that may be called now, and count each as called.
+    def next(self, now: float) -> tuple[Work, Line] | None:
+        """Return a line that may be called now, and count it as called; None if there is none.
 
-        The next is of the owner with the fewest calls in flight here, of its earliest deadline, first claimed.
+        It is of the owner with the fewest calls in flight here, of its earliest deadline, first claimed.
         """
-        if all(pace.room(now) <= 0 for pace in self.paces.values()):
-            return
-        owners = [self._rank(queue) for queue in self._queues()]
-        heapq.heapify(owners)
-        while owners and self.in_flight < self._options.concurrency:
-            queue = owners[0][-1]
-            while queue and not self._may_start(queue[0], now):
-                queue.popleft()
-            if not queue:
-                heapq.heappop(owners)
-            elif owners[0] != (present := self._rank(queue)):
-                heapq.heapreplace(owners, present)
-            else:
-                yield queue[0], self._begin(queue[0], now)
+        if self.in_flight >= self._options.concurrency:
+            return None
+        found: Work | None = None
+        for works in self._open.values():
+            work = self._first(works, now)
+            if work is not None and (found is None or _rank(work) < _rank(found)):
+                found = work
+        return None if found is None else (found, self._begin(found, now))
 
-    def _queues(self) -> list[deque[Work]]:
-        """Return each owner's works that may have a line to start, in their order."""
-        queues: defaultdict[Hashable, deque[Work]] = defaultdict(deque)
-        for work in sorted(self._ready(), key=_order):
-            queues[work.owner].append(work)
-        return list(queues.values())
-
-    def _ready(self) -> list[Work]:
-        """Return the works that may have a line to start."""
-        works = list(self._open.values())
-        for work in works:
+    def _first(self, works: list[Work], now: float) -> Work | None:
+        """Return the first work that may start a line; take out those that have none."""
+        place = 0
+        while place < len(works):
+            work = works[place]
             if not work.unstarted:
-                del self._open[work.key]
-        return works
-
-    def _rank(self, queue: deque[Work]) -> tuple[int, float, int, deque[Work]]:
-        return self._calls["owner", queue[0].owner], *_order(queue[0]), queue
-
-    def _may_start(self, work: Work, now: float) -> bool:
-        return work.pace.room(now) > 0 and self._lacks_slot(work, now)
+                work.open = False
+                del works[place]
+            elif work.pace.room(now) > 0 and self._lacks_slot(work, now):
+                return work
+            else:
+                place += 1
+        return None
 
     def _lacks_slot(self, work: Work, now: float) -> bool:
-        """Return whether a line of it waits for nothing but the pace, or a slot of the engine."""
+        """Return whether a line of it, should there be one, waits for nothing but the pace, or a slot of the engine."""
         return (
-            work.unstarted > 0
-            and not work.ending
+            not work.ending
             and not work.must_wait
             and work.target.key not in self.paused
-            and self._room("batch", work.batch) > 0
-            and self._room("upstream", work.target.key) > 0
-            and self.breaker(work).allows(now)
+            and self._room(work.of_batch) > 0
+            and self._room(work.of_upstream) > 0
+            and work.breaker.allows(now)
         )
 
-    def _room(self, kind: str, key: Hashable) -> float:
-        return self._limits.get((kind, key), math.inf) - self._calls[kind, key]
+    def _room(self, gate: Gate) -> float:
+        return self._limits.get(gate.thing, math.inf) - gate.calls
 
     def _begin(self, work: Work, now: float) -> Line:
         line = work.ready.popleft() if work.ready else Line(work.requests.popleft())
+        self.unstarted -= 1
         self._count(work, 1)
-        self.breaker(work).started(line)
+        work.breaker.started(line)
         line.number = work.pace.began(now)
         return line
 
     def ended(self, work: Work, line: Line, now: float) -> None:
         """The call is over, with or without an outcome."""
         self._count(work, -1)
-        self.breaker(work).ended(line)
+        work.breaker.ended(line)
         work.pace.ended(line.number, now)
 
     def wait(self, work: Work, line: Line, until: float) -> None:
@@ -125,21 +138,32 @@ class Pool:
             _, _, work, line = heapq.heappop(self._waiting)
             work.ready.append(line)
             if not work.gone:
-                self._open[work.key] = work
+                self.unstarted += 1
+                self._reopen(work)
 
     def _count(self, work: Work, step: int) -> None:
         self.in_flight += step
-        for key in (("owner", work.owner), ("batch", work.batch), ("upstream", work.target.key)):
-            self._calls[key] += step
-            if not self._calls[key]:
-                del self._calls[key]
+        work.of_owner.calls += step
+        work.of_batch.calls += step
+        work.of_upstream.calls += step
+
+    def _gate(self, kind: str, key: Hashable) -> Gate:
+        thing = (kind, key)
+        gate = self._gates.get(thing)
+        if gate is None:
+            gate = self._gates[thing] = Gate(thing)
+        return gate
 
     # Upstreams
 
-    def breaker(self, work: Work) -> Breaker:
-        key = work.target.key
+    def _breaker(self, key: int) -> Breaker:
         if key not in self._breakers:
-            self._breakers[key] = Breaker(key, self._options)
+            self._breakers[key] = Breaker(
+                key,
+                failures=self._options.outage_failures,
+                probe_seconds=self._options.probe_seconds,
+                max_probe_seconds=self._options.max_probe_seconds,
+            )
         return self._breakers[key]
 
     def down(self) -> frozenset[int]:
@@ -157,6 +181,10 @@ class Pool:
         return self.paces[place]
 
     # How much there is to do
+
+    def _ready(self) -> Iterator[Work]:
+        """The works that have a line to start."""
+        return (work for work in self.works.values() if work.unstarted)
 
     def startable(self, now: float) -> Counter[Pace]:
         """Return how many lines wait for nothing but a slot."""
@@ -181,7 +209,7 @@ class Pool:
         lines: defaultdict[tuple[int, str], float] = defaultdict(int)
         for work in self._ready():
             if not work.ending:
-                lines[work.target.place] += min(work.unstarted, self._room("batch", work.batch))
+                lines[work.target.place] += min(work.unstarted, self._room(work.of_batch))
         return frozenset(
             place
             for place, count in lines.items()
@@ -193,4 +221,8 @@ class Pool:
 
 
 def _order(work: Work) -> tuple[float, int]:
-    return work.deadline, work.number
+    return work.order
+
+
+def _rank(work: Work) -> tuple[int, tuple[float, int]]:
+    return work.of_owner.calls, work.order

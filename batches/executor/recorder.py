@@ -1,7 +1,7 @@
 """Results on their way to the source: gathered, recorded, and kept in memory while that fails."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
 from batches.executor.lines import Result
@@ -20,20 +20,37 @@ class Settled(Enum):
 class Recorder:
     """Every result is recorded, or recorded again, until the source has taken it or has refused the work."""
 
-    def __init__(self, source: Source, options: Options, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        clock: Callable[[], float],
+        is_due: Callable[[], None],
+    ) -> None:
+        """is_due: called when results should be recorded before time brings it about."""
         self.unrecorded = 0
         self.unrecorded_bytes = 0
+        self._recording = 0  # of the unrecorded ones, those the source has been given
         self._source = source
         self._options = options
         self._clock = clock
+        self._is_due = is_due
 
     def add(self, work: Work, result: Result) -> None:
         if not work.results:
             work.flush_at = self._clock() + self._options.flush_seconds
         work.results.append(result)
-        work.result_bytes += len(result.line)
+        size = len(result.line)
+        work.result_bytes += size
         self.unrecorded += 1
-        self.unrecorded_bytes += len(result.line)
+        self.unrecorded_bytes += size
+        if (
+            self.unrecorded - self._recording >= self._options.flush_results
+            or work.result_bytes >= self._options.flush_bytes
+            or not work.left
+            or work.one_by_one
+        ):
+            self._is_due()
 
     def forget(self, work: Work, count: int | None = None) -> None:
         """Drop the first `count` results, or all."""
@@ -52,16 +69,22 @@ class Recorder:
             or self.unrecorded_bytes > self._options.max_unrecorded_bytes
         )
 
-    def due(self, work: Work, now: float) -> bool:
-        if work.settling or now < work.settle_at:
-            return False
+    def due(self, works: Iterable[Work], now: float) -> list[Work]:
+        """Return those of the works whose results should be recorded now, or that should be handed back."""
+        idle = [work for work in works if not work.settling and now >= work.settle_at]
+        due = [work for work in idle if self._is_due_itself(work, now)]
+        if not due and self.unrecorded - self._recording >= self._options.flush_results:
+            # The fewest commits: of the works that share the calls, the one with the most results.
+            due = sorted(idle, key=lambda work: len(work.results))[-1:]
+        return due
+
+    def _is_due_itself(self, work: Work, now: float) -> bool:
         if work.left == 0 or (work.ending and not work.calls):
             return True
         return bool(work.results) and (
             work.one_by_one
             or self.is_full
             or now >= work.flush_at
-            or len(work.results) >= self._options.flush_results
             or work.result_bytes >= self._options.flush_bytes
         )
 
@@ -93,7 +116,12 @@ class Recorder:
         results = work.results.copy()
         finished = work.left == 0
         if results or finished:
-            if not await self._source.record(work, results, finished):
+            self._recording += len(results)
+            try:
+                mine = await self._source.record(work, results, finished)
+            finally:
+                self._recording -= len(results)
+            if not mine:
                 return Settled.FENCED
             if work.gone:
                 return Settled.HELD

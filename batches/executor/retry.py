@@ -23,7 +23,6 @@ QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
 class Action(Enum):
-    DONE = auto()  # a good answer
     FAIL = auto()  # the line's last word
     RETRY = auto()  # once more; uses up an attempt
     WAIT = auto()  # once more; uses up nothing
@@ -40,7 +39,6 @@ class Decision:
     reason: str = ""  # of a pause, for the operator; holds nothing the upstream said
 
 
-_DONE = Decision(Action.DONE)
 _UNREADABLE = Decision(Action.RETRY, Code.UPSTREAM_INVALID_RESPONSE)
 _REDIRECT = Decision(Action.FAIL, Code.UPSTREAM_REDIRECT)
 _NO_ANSWER = {
@@ -52,16 +50,14 @@ _NO_ANSWER = {
 }
 
 
-def decide(outcome: Answer | TransportError, *, readable: bool, now: float) -> Decision:
-    """Return what to do after a call.
+def decide(outcome: Answer | TransportError, *, now: float) -> Decision:
+    """Return what to do after a call that brought no good answer: a 2xx here is one that is no JSON object.
 
-    `readable`: the body is a JSON object. `now`: Unix seconds, to read a date in Retry-After.
+    `now`: Unix seconds, to read a date in Retry-After.
     """
     if isinstance(outcome, TransportError):
         return _NO_ANSWER[outcome.kind]
-    if 200 <= outcome.status < 300:
-        return _DONE if readable else _UNREADABLE
-    if outcome.status < 200:
+    if outcome.status < 300:
         return _UNREADABLE
     if outcome.status < 400:
         return _REDIRECT

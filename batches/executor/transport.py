@@ -38,11 +38,13 @@ class Transport(Protocol):
         headers: Mapping[str, str],
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - one deadline, kept by the client itself, costs less than a scope
+        request_id: str = "",
     ) -> Answer:
         """Return the whole answer within `timeout` seconds, counted from the call to the last byte.
 
-        `body` goes out byte for byte; `headers` is the whole set, beside Host and Content-Length. Cancelling
-        closes the call's connection.
+        `body` goes out byte for byte. `headers` is the whole set, beside Host, Content-Length and, where there is
+        a `request_id`, X-Request-ID; once given it is never changed, so that calls which give the same one again
+        need not read it again. Cancelling closes the call's connection.
 
         Raises:
             TransportError: and nothing else.

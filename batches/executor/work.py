@@ -3,14 +3,20 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from batches.executor.lines import Request, Result
+from batches.executor.outage import Breaker
 from batches.executor.pace import Pace
 
 MB = 1024 * 1024
+HEADERS = {  # of every call
+    "content-type": "application/json",
+    "accept": "application/json",
+    "accept-encoding": "identity",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +62,25 @@ class Target:
 
     key: int  # of the upstream
     url: str  # complete, with the endpoint
-    headers: dict[str, str] = field(repr=False)  # the upstream's key is among them
+    headers: Mapping[str, str] = field(repr=False)  # the upstream's key is among them
     timeout: float  # seconds for one whole call
     model: str = ""  # what the upstream bears is learnt for each of its models
     learnt: float | None = None  # calls in flight that it bore lately
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", {**self.headers, **HEADERS})
+
     @property
     def place(self) -> tuple[int, str]:
         return self.key, self.model
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """The calls in flight for one thing: an owner, a batch, an upstream."""
+
+    thing: tuple[str, Hashable]  # its kind and its key
+    calls: int = 0
 
 
 # No repr of these two: bodies must not end up in a log.
@@ -92,9 +109,14 @@ class Work:
     alone: bool = False  # for the source: no other work beside it
     one_by_one: bool = False  # no call begins before the result of the one before is recorded
 
-    # The engine's own
-    number: int = field(default=0, init=False)  # order of claims
+    # The engine's own, set when it takes the work in
+    order: tuple[float, int] = field(init=False)  # earliest deadline, first claimed
     pace: Pace = field(init=False)
+    breaker: Breaker = field(init=False)
+    of_owner: Gate = field(init=False)
+    of_batch: Gate = field(init=False)
+    of_upstream: Gate = field(init=False)
+    open: bool = field(default=False, init=False)  # among the works whose next line is looked for
     ready: deque[Line] = field(default_factory=deque, init=False)  # to be called again, now
     calls: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     left: int = field(init=False)  # requests without a result

@@ -198,12 +198,12 @@ class Scripted:
         self.in_flight = 0
         self.most_in_flight = 0
 
-    async def post(self, url, headers, body, timeout):  # noqa: ASYNC109 - the interface
-        self.calls.append(headers["x-request-id"])
+    async def post(self, url, headers, body, timeout, request_id=""):  # noqa: ASYNC109 - the interface
+        self.calls.append(request_id)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            outcome = self.script(headers["x-request-id"], body)
+            outcome = self.script(request_id, body)
             if asyncio.iscoroutine(outcome):
                 outcome = await outcome
             else:

@@ -286,7 +286,7 @@ async def test_nothing_of_a_work_that_is_gone_reaches_the_source():
     lost.gone = True
     given = source()
 
-    settled = await Recorder(given, options(), time.monotonic).settle(lost)
+    settled = await Recorder(given, options(), time.monotonic, lambda: None).settle(lost)
 
     assert settled is Settled.HELD
     assert (given.recorded, given.finished, given.released) == ({}, [], [])

@@ -24,7 +24,7 @@ from tests.batches.executor.listening import (
 )
 from tests.batches.executor.scripted import SECONDS, Raw, reply, serving, until
 
-HEADERS = {"authorization": "Bearer sk-1", "x-request-id": "b:1:1"}
+HEADERS = {"authorization": "Bearer sk-1"}
 OK = b"HTTP/1.1 200 OK\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
@@ -39,8 +39,8 @@ def idle(http):
     return [one for kept in http._idle.values() for one in kept if not one.closed]
 
 
-async def ask(http, server, *, scheme="http", body=b"{}", seconds=5.0, headers=HEADERS):
-    return await http.post(f"{scheme}://{server.address}/x", headers, body, seconds)
+async def ask(http, server, *, scheme="http", body=b"{}", seconds=5.0, headers=HEADERS, id="b:1:1"):
+    return await http.post(f"{scheme}://{server.address}/x", headers, body, seconds, id)
 
 
 async def failure(http, server, **changes) -> Kind:
@@ -160,9 +160,9 @@ async def test_origins_do_not_share_connections_and_keys_do_not_share_heads():
         made(HttpTransport) as http,
     ):
         await ask(http, one)
-        await ask(http, other, headers={**HEADERS, "x-request-id": "b:2:1"})
-        await ask(http, one, headers={**HEADERS, "authorization": "Bearer sk-2"}, body=b"[1]")
-        await ask(http, one, headers={"authorization": "Bearer sk-3"})
+        await ask(http, other, id="b:2:1")
+        await ask(http, one, headers={"authorization": "Bearer sk-2"}, body=b"[1]")
+        await ask(http, one, headers={"authorization": "Bearer sk-3"}, id="")
 
         assert (one.accepted, other.accepted) == (1, 1)
     assert seen == [
@@ -389,5 +389,5 @@ async def test_a_name_that_cannot_be_one_reaches_nobody(name):
 @pytest.mark.parametrize("id", ["a\r\nx: y", "\xe9"])
 async def test_a_request_id_that_cannot_be_sent_is_refused(id):
     async with listening(endless()) as server, made(HttpTransport) as http:
-        assert await failure(http, server, headers={"x-request-id": id}) is Kind.UNREACHABLE
+        assert await failure(http, server, id=id) is Kind.UNREACHABLE
         assert server.accepted == 0

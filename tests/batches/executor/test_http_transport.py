@@ -113,7 +113,7 @@ async def test_an_answer(kind, told, status, body):
 
 @pytest.mark.parametrize(("told", "expected"), rows(FAULTS))
 async def test_a_fault(kind, told, expected):
-    seconds = 0.2 if expected is Kind.TIMEOUT else 5.0
+    seconds = 0.5 if expected is Kind.TIMEOUT else 5.0
     async with serving(lambda call: told) as upstream, made(kind) as http:
         assert await failure(http, upstream.url + "/x", seconds) is expected
         await until(lambda: upstream.in_flight == 0)  # its connection is closed

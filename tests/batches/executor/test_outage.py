@@ -1,19 +1,15 @@
 import pytest
 
-from batches.executor.lines import Request
 from batches.executor.outage import Breaker
-from batches.executor.work import Line, Options
-
-OPTIONS = Options(outage_failures=3, probe_seconds=1, max_probe_seconds=4)
 
 
 def line():
-    return Line(Request(0, 1, b'"a"', b"{}"))
+    return object()
 
 
 @pytest.fixture
 def breaker():
-    return Breaker(1, OPTIONS)
+    return Breaker(1, failures=3, probe_seconds=1, max_probe_seconds=4)
 
 
 def take_down(breaker, now=0.0):

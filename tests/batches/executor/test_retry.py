@@ -8,18 +8,17 @@ from batches.executor.retry import Action, Decision, backoff, decide, doubling, 
 from batches.executor.transport import Answer, Kind, TransportError
 
 NOW = 1_800_000_000.0
-DONE, FAIL, RETRY, WAIT, PAUSE = Action
+FAIL, RETRY, WAIT, PAUSE = Action
 
 
-def decided(status, body=b"{}", *, readable=True, **headers):
+def decided(status, body=b"{}", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return decide(Answer(status, headers, body), readable=readable, now=NOW)
+    return decide(Answer(status, headers, body), now=NOW)
 
 
 @pytest.mark.parametrize(
     ("status", "action"),
     [
-        (200, DONE), (201, DONE), (202, DONE),
         (400, FAIL), (404, FAIL), (405, FAIL), (410, FAIL), (413, FAIL), (422, FAIL), (451, FAIL),
         (401, PAUSE), (403, PAUSE),
         (408, RETRY), (409, RETRY), (424, RETRY), (425, RETRY),
@@ -37,7 +36,7 @@ def test_a_status_decides(status, action):
 
 @pytest.mark.parametrize("status", [200, 204, 101])
 def test_a_good_status_without_a_json_object_is_tried_again(status):
-    assert decided(status, readable=False) == Decision(RETRY, Code.UPSTREAM_INVALID_RESPONSE)
+    assert decided(status) == Decision(RETRY, Code.UPSTREAM_INVALID_RESPONSE)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
@@ -56,12 +55,12 @@ def test_a_redirect_fails_at_once(status):
     ],
 )
 def test_a_call_without_an_answer(kind, decision):
-    assert decide(TransportError(kind), readable=False, now=NOW) == decision
+    assert decide(TransportError(kind), now=NOW) == decision
 
 
 def test_every_kind_of_failure_is_decided():
     for kind in Kind:
-        decide(TransportError(kind), readable=False, now=NOW)
+        decide(TransportError(kind), now=NOW)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
