@@ -15,7 +15,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from api.clock import DatabaseNow, database_now
-from api.prepared import Prepared
+from api.prepared import Given, Prepared
 
 KEY_PREFIX = "lsk_"
 SCOPES = ("files:read", "files:write", "batches:read", "batches:write")
@@ -73,18 +73,18 @@ class OwnedQuerySet(models.QuerySet[Any]):
     def own(self, owner: Owner, pk: str) -> Any:
         """The row of this id if it belongs to exactly this owner, else None."""
         user = owner.external_user
-        of = (owner.account.pk,) if user is None else (owner.account.pk, user.pk)
-        return _one_of(cast(Hashable, self.model), user is None).first(*of, pk)
+        one = _one_of(cast(Hashable, self.model), user is None)
+        return one.first(account=owner.account.pk, user=user and user.pk, pk=pk)
 
 
 @functools.cache
 def _one_of(model: Any, of_nobody: bool) -> Prepared[Any]:
-    def build(account: int, *others: Any) -> Any:
-        user = None if of_nobody else ExternalUser(pk=others[0])
-        rows = OwnedQuerySet(model).owned_by(Owner(Account(pk=account), user))
-        return rows.filter(pk=others[-1])
-
-    return Prepared(build, -1, "id") if of_nobody else Prepared(build, -1, -2, "id")
+    user = None if of_nobody else Given("user")
+    return Prepared(
+        lambda: OwnedQuerySet(model).filter(
+            account=Given("account"), external_user=user, pk=Given("pk")
+        )
+    )
 
 
 class Owned(models.Model):
@@ -117,7 +117,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """Return the live key of this secret, or None: unknown, revoked, expired, account not active."""
         if not SECRET.fullmatch(secret):
             return None
-        found = _key_of.first(secret[: len(KEY_PREFIX) + 12])
+        found = _key_of.first(prefix=secret[: len(KEY_PREFIX) + 12])
         expected = found.digest if found else "0" * 64
         matches = hmac.compare_digest(digest_of(secret), expected)
         if found is None or not matches:
@@ -131,10 +131,9 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 # One query tells the key, its account and the time: it is asked at every request.
 _key_of: Prepared[Any] = Prepared(
-    lambda prefix: ApiKey.objects.filter(prefix=prefix).annotate(
+    lambda: ApiKey.objects.filter(prefix=Given("prefix")).annotate(
         account_name=F("account__name"), account_on=F("account__is_active"), asked_at=DatabaseNow()
-    ),
-    "prefix",
+    )
 )
 
 

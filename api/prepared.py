@@ -1,31 +1,118 @@
-"""Queries that nearly every request asks: Django takes longer to write their SQL than the database to answer it."""
+"""Statements that run all the time: Django takes longer to write their SQL than the database to run it.
 
-from collections.abc import Callable
+A statement is made of an ordinary queryset whose values are `Given`s, written once, at its first use, and run
+with other values each time.
+"""
+
+import datetime
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Model, QuerySet
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.sql import DeleteQuery, UpdateQuery
 
 Row = TypeVar("Row", bound=Model)
+Moment = datetime.datetime | Expression  # a time, or the place of one
+Statement = tuple[str, Sequence[Any]]  # SQL and its parameters, the Givens among them
 
 
-class Prepared(Generic[Row]):
-    """A query for one row whose SQL is written once, at its first use.
+class Given(Expression):
+    """The place of a value that each run names. `kind`: needed where arithmetic or a date must know it."""
 
-    build: makes the queryset out of stand-ins for the values, which nothing else in the query equals.
-    """
+    def __init__(self, name: str, kind: "Field[Any, Any] | None" = None) -> None:
+        super().__init__(output_field=kind)
+        self.name = name
+        self.kind = kind
 
-    def __init__(self, build: Callable[..., QuerySet[Row]], *stand_ins: Any) -> None:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", [self]
+
+    def of(self, values: dict[str, Any]) -> Any:
+        value = values[self.name]
+        return value if self.kind is None else self.kind.get_db_prep_value(value, connection)
+
+
+class _Prepared:
+    @cached_property
+    def _statement(self) -> Statement:
+        return self._write()
+
+    def _write(self) -> Statement:
+        raise NotImplementedError  # each kind writes its own
+
+    def _bind(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        sql, parameters = self._statement
+        return sql, [each.of(values) if isinstance(each, Given) else each for each in parameters]
+
+
+class Prepared(_Prepared, Generic[Row]):
+    """A query."""
+
+    def __init__(self, build: Callable[[], QuerySet[Row]]) -> None:
         self._build = build
-        self._stand_ins = stand_ins
-
-    def first(self, *values: Any) -> Row | None:
-        """Return the row for these values, each in the place of its stand-in and as the database has it."""
-        queryset, sql, order = self._written
-        return next(iter(queryset.raw(sql, [values[place] for place in order])), None)
 
     @cached_property
-    def _written(self) -> tuple[QuerySet[Row], str, list[int]]:
-        queryset = self._build(*self._stand_ins)
-        sql, parameters = queryset.query.sql_with_params()
-        return queryset, sql, [self._stand_ins.index(value) for value in parameters]
+    def _queryset(self) -> QuerySet[Row]:
+        return self._build()
+
+    def _write(self) -> Statement:
+        return self._queryset.query.sql_with_params()
+
+    def first(self, **values: Any) -> Row | None:
+        """Return the first row as an object."""
+        return next(iter(self._queryset.raw(*self._bind(values))), None)
+
+    def all(self, **values: Any) -> list[Row]:
+        """Return every row as an object."""
+        return list(self._queryset.raw(*self._bind(values)))
+
+    def rows(self, **values: Any) -> list[tuple[Any, ...]]:
+        """Return every row, its columns as the database has them; `as_moment` makes a time of one."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._bind(values))
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+class _PreparedChange(_Prepared):
+    def run(self, **values: Any) -> int:
+        """Run it; return how many rows it changed."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._bind(values))
+            return int(cursor.rowcount)
+
+
+class PreparedUpdate(_PreparedChange):
+    """An UPDATE of the rows of a queryset."""
+
+    def __init__(self, build: Callable[[], QuerySet[Any]], **changes: Any) -> None:
+        self._build = build
+        self._changes = changes
+
+    def _write(self) -> Statement:
+        query: Any = self._build().query.chain(UpdateQuery)
+        query.add_update_values(self._changes)
+        statement: Statement = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
+        return statement
+
+
+class PreparedDelete(_PreparedChange):
+    """A DELETE of the rows of a queryset, for models that nothing refers to."""
+
+    def __init__(self, build: Callable[[], QuerySet[Any]]) -> None:
+        self._build = build
+
+    def _write(self) -> Statement:
+        query: Any = self._build().query.chain(DeleteQuery)
+        statement: Statement = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
+        return statement
+
+
+def as_moment(value: Any) -> datetime.datetime:
+    """Return the time that a column of `rows` holds. SQLite knows no zones, and has texts for what it computed."""
+    if not isinstance(value, datetime.datetime):
+        value = datetime.datetime.fromisoformat(value)
+    moment: datetime.datetime = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+    return moment

@@ -4,18 +4,16 @@ So a batch of ten lines never waits behind a batch of a million.
 """
 
 import dataclasses
-import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, Min, OuterRef, Q, Sum
 
 from api.clock import database_now
 from batches import shares
+from batches.candidates import Candidates, LeftOut, Owner, lines_in_hand
 from batches.models import Batch, Engine, Shard
 from batches.shares import Thing
 
-Owner = tuple[int, int | None]  # account, external user
 MOST_AT_ONCE = 20  # shards of one claim: its transactions stay short, and others get their turn
 
 
@@ -52,18 +50,19 @@ def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
     if hand.is_alone:
         return []
     now = database_now()
-    if hand.is_empty and wanted > 0 and Shard.objects.claimable(now).suspect().exists():
-        suspect = _Search(engine, now, hand, suspect=True).next()
+    suspects = Candidates(now, suspect=True)
+    if hand.is_empty and wanted > 0 and suspects.exist():
+        suspect = _Search(engine, suspects, hand).next()
         if suspect is not None:
             return [suspect]
-    search = _Search(engine, now, hand)
+    search = _Search(engine, Candidates(now), hand)
     claims: list[Claim] = []
     lines = 0
     while lines < wanted and len(claims) < MOST_AT_ONCE and (claim := search.next()):
         claims.append(claim)
         lines += claim.shard.lines
     if wanted <= 0 or (hand.full_places and not claims):
-        search.full_places = frozenset()
+        search.look_at_full_places()
         if claim := search.next(without=hand.owners):
             claims.append(claim)
     return claims
@@ -72,77 +71,46 @@ def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
 class _Search:
     """One look at what there is to claim; it remembers what it took and what it could not have."""
 
-    def __init__(
-        self, engine: Engine, now: datetime.datetime, hand: Hand, *, suspect: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, candidates: Candidates, hand: Hand) -> None:
         self.engine = engine
-        self.now = now
+        self.candidates = candidates
         self.uses = set(hand.things)
-        self.full: dict[str, set[Any]] = {
-            "batch": set(hand.full_batches),
-            "upstream": set(hand.down),
-        }
-        self.full_places = hand.full_places
-        self.full_owners = hand.full_owners
-        shards = Shard.objects.all()
-        self.shards = shards.suspect() if suspect else shards.unsuspected()
-        self.load = self._load()
+        self.left_out = LeftOut(set(hand.full_batches), set(hand.down), hand.full_places)
+        self.full_owners = set(hand.full_owners)
+        self.load = lines_in_hand(candidates.now)
+        self.due = candidates.owners(self.left_out)
+
+    def look_at_full_places(self) -> None:
+        self.left_out.places = frozenset()
+        self.due = self.candidates.owners(self.left_out)
 
     def next(self, without: frozenset[Owner] = frozenset()) -> Claim | None:
         while (owner := self._owner(without)) is not None:
-            batch = self._batches(owner).select_related("upstream").order_by("expires_at", "id")[0]
+            batch = self.candidates.first_batch(owner, self.left_out)
+            if batch is None:  # nothing of what it had is left
+                del self.due[owner]
+                continue
+            if batch.expires_at > self.due[owner]:  # nor of the one that was due first
+                self.due[owner] = batch.expires_at
+                continue
             slots = self._admit(batch)
             if slots is None:
                 continue
             shard = self._claim_one(batch)
             if shard is None:  # others were quicker; this batch has nothing left
-                self.full["batch"].add(batch.pk)
+                self.left_out.batches.add(batch.pk)
                 continue
             self.load[owner] = self.load.get(owner, 0) + shard.lines
             return Claim(shard, batch, slots)
         return None
 
-    def _load(self) -> dict[Owner, int]:
-        """Lines in the hands of living engines, by owner."""
-        running = Shard.objects.filter(
-            state=Shard.State.RUNNING, lease_expires_at__gte=self.now
-        ).values_list("batch__account", "batch__external_user")
-        return {(account, user): lines for account, user, lines in running.annotate(Sum("lines"))}
-
-    def _candidates(self) -> Any:
-        claimable = self.shards.filter(batch=OuterRef("pk"))
-        full = Q()
-        for upstream, model in self.full_places:
-            full |= Q(upstream=upstream, model=model) if model else Q(upstream=upstream, model=None)
-        return (
-            Batch.objects.running(self.now)
-            .filter(upstream__isnull=False, upstream__paused_at__isnull=True)
-            .exclude(pk__in=self.full["batch"])
-            .exclude(upstream__in=self.full["upstream"])
-            .exclude(full)
-            .filter(
-                Exists(claimable.filter(state=Shard.State.WAITING))
-                | Exists(claimable.filter(state=Shard.State.RUNNING, lease_expires_at__lt=self.now))
-            )
-        )
-
     def _owner(self, without: frozenset[Owner]) -> Owner | None:
-        groups = self._candidates().values_list("account", "external_user")
         owners = [
-            (self.load.get((account, user), 0), due, (account, user))
-            for account, user, due in groups.annotate(Min("expires_at"))
-            if (account, user) not in without | self.full_owners
+            (self.load.get(owner, 0), due, owner)
+            for owner, due in self.due.items()
+            if owner not in without and owner not in self.full_owners
         ]
         return min(owners, key=lambda item: item[:2])[2] if owners else None
-
-    def _batches(self, owner: Owner) -> Any:
-        account, user = owner
-        batches = self._candidates().filter(account=account)
-        return (
-            batches.filter(external_user__isnull=True)
-            if user is None
-            else batches.filter(external_user=user)
-        )
 
     def _admit(self, batch: Batch) -> dict[Thing, int] | None:
         """The slots this engine gets; None when the batch or its upstream has none left for it."""
@@ -151,17 +119,23 @@ class _Search:
         for thing in things:
             if thing in self.uses:
                 continue
-            slots = shares.admit(self.engine, thing, settings.ENGINE_CONCURRENCY, self.now)
+            now = self.candidates.now
+            slots = shares.admit(self.engine, thing, settings.ENGINE_CONCURRENCY, now)
             if slots == 0:
-                self.full[thing[0]].add(thing[1])
+                self._leave_out(thing)
                 return None
             if slots is not None:
                 granted[thing] = slots
             self.uses.add(thing)
         return granted
 
+    def _leave_out(self, thing: Thing) -> None:
+        kind, key = thing
+        left_out: set[Any] = self.left_out.batches if kind == "batch" else self.left_out.upstreams
+        left_out.add(key)
+
     def _claim_one(self, batch: Batch) -> Shard | None:
-        for shard in self.shards.filter(batch=batch).claimable(self.now).order_by("number")[:5]:
-            if shard.claim(self.engine, settings.BATCH_LEASE_SECONDS, self.now):
+        for shard in self.candidates.shards(batch):
+            if shard.claim(self.engine, settings.BATCH_LEASE_SECONDS, self.candidates.now):
                 return shard
         return None

@@ -7,13 +7,15 @@ epoch of the shard: an owner whose lease was taken over changes nothing.
 
 import dataclasses
 import datetime
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from django.db import transaction
-from django.db.models import Case, F, When
+from django.db.models import BigIntegerField, Case, DateTimeField, F, QuerySet, When
 
 from api.clock import database_now
+from api.prepared import Given, PreparedDelete, PreparedUpdate
 from batches import hints
 from batches.executor.lines import Code, Request, Result, closing_line, parse_shard
 from batches.models import USAGE, Batch, Segment, Shard, Status
@@ -23,10 +25,11 @@ from files.models import Blob, File
 from files.storage import Missing, Reader, storage
 
 ENGINE = "engine"
+COUNTS = ("completed", "failed", *USAGE)  # of a batch
 IN_MEMORY = 64 * 1024 * 1024  # segments of up to this size are merged in memory
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True):
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the index says of one line. `index` counts the request lines of the shard from 0."""
 
     index: int
@@ -43,8 +46,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     reasoning_tokens: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, gc=False):
     """A result line that is in a segment: its entry, and where the line begins in the blob."""
 
     entry: Entry
@@ -93,11 +95,17 @@ def closed(request: Request, code: Code) -> Result:
     return Result(request.index, request.custom_id, False, line, 0, None, code, 0)
 
 
-def kept_lines(shard: Shard, attempt: int) -> Iterator[Kept]:
-    """Every line of the shard that has a result, except failures of an earlier attempt."""
-    for segment in shard.segments.order_by("id"):
+def kept_lines(
+    shard: Shard, attempt: int, segments: Iterable[Segment] | None = None
+) -> Iterator[Kept]:
+    """Every line of the shard that has a result, except failures of an earlier attempt.
+
+    `segments`: those of the shard, if they are at hand.
+    """
+    for segment in shard.segments.order_by("id") if segments is None else segments:
+        keeps_failures = segment.attempt == attempt
         for kept in read_index(segment):
-            if kept.entry.completed or segment.attempt == attempt:
+            if keeps_failures or kept.entry.completed:
                 yield kept
 
 
@@ -105,13 +113,14 @@ def read_index(segment: Segment) -> Iterator[Kept]:
     """The entries of a segment, each with its line's place in the blob. Raises files.storage.Missing."""
     output, error = 0, segment.output_bytes
     with storage().read(segment.blob_id, segment.output_bytes + segment.error_bytes) as reader:
-        index = _read_all(reader)
-    for line in index.splitlines():
-        entry = _entry.decode(line)
-        yield Kept(entry, segment.blob_id, output if entry.completed else error)
+        entries = _entry.decode_lines(_read_all(reader))
+    key = segment.blob_id
+    for entry in entries:
         if entry.completed:
+            yield Kept(entry, key, output)
             output += entry.bytes
         else:
+            yield Kept(entry, key, error)
             error += entry.bytes
 
 
@@ -123,8 +132,9 @@ def read_line(kept: Kept) -> bytes:
 
 def record(shard: Shard, attempt: int, results: Sequence[Result], lease_seconds: float) -> bool:
     """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced."""
-    packed = _pack([(_to_entry(result), result.line) for result in results])
-    return _commit(shard, attempt, packed, results, lease_seconds=lease_seconds)
+    entries = [_to_entry(result) for result in results]
+    packed = _pack(list(zip(entries, (result.line for result in results), strict=True)))
+    return _commit(shard, attempt, packed, packed.sums, lease_seconds=lease_seconds)
 
 
 def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bool) -> bool:
@@ -133,13 +143,17 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
     With `advance`, the batch moves to finalizing in the same transaction when this was its last shard.
     """
     old = list(shard.segments.order_by("id"))
-    lines = {kept.entry.index: (kept.entry, kept) for kept in kept_lines(shard, attempt)}
-    merged: dict[int, tuple[Entry, Kept | bytes]] = {**lines}
-    merged |= {result.index: (_to_entry(result), result.line) for result in results}
+    merged: dict[int, tuple[Entry, Kept | bytes]] = {
+        kept.entry.index: (kept.entry, kept) for kept in kept_lines(shard, attempt, old)
+    }
+    new = [_to_entry(result) for result in results]
+    merged |= {
+        entry.index: (entry, result.line) for entry, result in zip(new, results, strict=True)
+    }
     assert len(merged) == shard.lines, f"{shard}: {len(merged)} results of {shard.lines} lines"
     in_order = [merged[index] for index in range(shard.lines)]
     packed = _pack(_with_lines(in_order, old))
-    return _commit(shard, attempt, packed, results, replaces=old, advance=advance)
+    return _commit(shard, attempt, packed, _sums(new), replaces=old, advance=advance)
 
 
 # Packing
@@ -193,17 +207,17 @@ def _with_lines(
 def _pack(lines: Sequence[tuple[Entry, bytes]]) -> _Packed:
     output = [line for entry, line in lines if entry.completed]
     error = [line for entry, line in lines if not entry.completed]
-    index = _encoder.encode_lines([entry for entry, _ in lines])
     entries = [entry for entry, _ in lines]
-    sums = {
-        "output_bytes": sum(map(len, output)),
-        "error_bytes": sum(map(len, error)),
-        "completed": len(output),
-        "failed": len(error),
-    }
+    sums = {"output_bytes": sum(map(len, output)), "error_bytes": sum(map(len, error))}
+    return _Packed([*output, *error, _encoder.encode_lines(entries)], sums | _sums(entries))
+
+
+def _sums(entries: Sequence[Entry]) -> dict[str, int]:
+    completed = sum([entry.completed for entry in entries])
+    sums = {"completed": completed, "failed": len(entries) - completed}
     for name in USAGE:
-        sums[name] = sum(getattr(entry, name) for entry in entries)
-    return _Packed([*output, *error, index], sums)
+        sums[name] = sum(map(operator.attrgetter(name), entries))
+    return sums
 
 
 def _read_all(reader: Reader) -> bytes:
@@ -220,7 +234,7 @@ def _commit(
     shard: Shard,
     attempt: int,
     packed: _Packed,
-    results: Sequence[Result],
+    counts: dict[str, int],
     *,
     lease_seconds: float = 0,
     replaces: Sequence[Segment] | None = None,
@@ -233,7 +247,7 @@ def _commit(
             storage().delete(stored.key)
             return False
         Segment.objects.create(shard=shard, blob=save_blob(stored), attempt=attempt, **packed.sums)
-        _count(shard.batch_id, attempt, results)
+        _count(shard.batch_id, attempt, counts)
         if replaces:
             Segment.objects.filter(pk__in=[segment.pk for segment in replaces]).delete()
             transaction.on_commit(lambda: drop_blobs([segment.blob_id for segment in replaces]))
@@ -244,25 +258,33 @@ def _commit(
 
 def _keep(shard: Shard, finished: bool, lease_seconds: float) -> bool:
     """The fence: one UPDATE that only the present epoch passes."""
-    rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch, state=Shard.State.RUNNING)
     if finished:
-        return bool(
-            rows.update(state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0)
-        )
+        return bool(_end.run(shard=shard.pk, epoch=shard.epoch))
     until = database_now() + datetime.timedelta(seconds=lease_seconds)
+    return bool(_renew.run(shard=shard.pk, epoch=shard.epoch, until=until))
+
+
+def _held() -> QuerySet[Shard]:
+    return Shard.objects.filter(pk=Given("shard"), epoch=Given("epoch"), state=Shard.State.RUNNING)
+
+
+_end = PreparedUpdate(_held, state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0)
+_renew = PreparedUpdate(
+    _held,
+    lease_expires_at=Given("until", DateTimeField()),
     # Something got done, so what it died of lies ahead. Once lines run one by one, they go on so.
-    one_by_one = When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER)
-    return bool(rows.update(lease_expires_at=until, deaths=Case(one_by_one, default=0)))
+    deaths=Case(When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER), default=0),
+)
 
 
-def _count(batch_id: str, attempt: int, results: Sequence[Result]) -> None:
-    completed = sum(result.completed for result in results)
-    counts = {"completed": completed, "failed": len(results) - completed}
-    for name in USAGE:
-        counts[name] = sum(getattr(result.usage, name) for result in results)
-    Batch.objects.filter(pk=batch_id, attempt=attempt).update(
-        **{name: F(name) + count for name, count in counts.items()}
-    )
+def _count(batch_id: str, attempt: int, sums: dict[str, int]) -> None:
+    _add.run(batch=batch_id, attempt=attempt, **{name: sums[name] for name in COUNTS})
+
+
+_add = PreparedUpdate(
+    lambda: Batch.objects.filter(pk=Given("batch"), attempt=Given("attempt")),
+    **{name: F(name) + Given(name, BigIntegerField()) for name in COUNTS},
+)
 
 
 def _advance(batch_id: str) -> None:
@@ -277,7 +299,8 @@ def _advance(batch_id: str) -> None:
 
 def drop_blobs(keys: Sequence[str]) -> None:
     """Remove blobs that nothing refers to any more: rows first, then objects."""
-    unused = list(Blob.objects.filter(pk__in=keys).unreferenced().values_list("pk", flat=True))
-    Blob.objects.filter(pk__in=unused).delete()
-    for key in unused:
+    for key in [key for key in keys if _drop.run(key=key)]:
         storage().delete(key)
+
+
+_drop = PreparedDelete(lambda: Blob.objects.filter(pk=Given("key")).unreferenced())

@@ -162,6 +162,7 @@ class LocalWriter:
         self._file = open(self._path, "xb", opener=_private)  # noqa: SIM115 - closed by commit and abort
         self._digest = hashlib.sha256()
         self._bytes = 0
+        self._is_over = False
 
     def write(self, data: bytes, /) -> None:
         self._file.write(data)
@@ -179,9 +180,12 @@ class LocalWriter:
             self.abort()
             self._storage.delete(self._key)
             raise
+        self._is_over = True
         return Stored(self._key, self._bytes, self._digest.hexdigest())
 
     def abort(self) -> None:
+        if self._is_over:
+            return
         with contextlib.suppress(OSError):  # what a full disk cannot take is let go anyway
             self._file.close()
         self._path.unlink(missing_ok=True)

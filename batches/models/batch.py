@@ -9,6 +9,7 @@ from django.db.models import F, Q
 from accounts.models import Owned, OwnedQuerySet
 from api.clock import database_now
 from api.ids import new_batch_id
+from api.prepared import Moment
 from batches.models.upstream import Upstream
 from files.models import File
 
@@ -56,7 +57,7 @@ class BatchQuerySet(OwnedQuerySet):
         """Batches that have not ended."""
         return self.exclude(status__in=TERMINAL)
 
-    def running(self, now: datetime.datetime) -> Self:
+    def running(self, now: Moment) -> Self:
         """Batches whose lines may be sent: in progress, and within their window."""
         return self.filter(status=Status.IN_PROGRESS, expires_at__gt=now)
 

@@ -6,6 +6,7 @@ from typing import Self
 from django.db import models
 from django.db.models import F, Q, Sum
 
+from api.prepared import Given, Moment, PreparedUpdate
 from batches.models.batch import Batch
 from batches.models.fleet import Engine
 from files.models import Blob
@@ -19,7 +20,7 @@ USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
 class ShardQuerySet(models.QuerySet["Shard"]):
-    def claimable(self, now: datetime.datetime) -> Self:
+    def claimable(self, now: Moment) -> Self:
         """Not done, and with no living owner."""
         return self.filter(
             Q(state=Shard.State.WAITING) | Q(state=Shard.State.RUNNING, lease_expires_at__lt=now)
@@ -98,19 +99,32 @@ class Shard(models.Model):
         """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
         until = now + datetime.timedelta(seconds=lease_seconds)
         died = int(self.state == self.State.RUNNING)
-        rows = type(self).objects.claimable(now)
-        if not rows.filter(pk=self.pk, epoch=self.epoch, state=self.state).update(
-            deaths=F("deaths") + died,
-            state=self.State.RUNNING,
-            owner=engine,
-            epoch=F("epoch") + 1,
-            lease_expires_at=until,
+        if not _claim.run(
+            shard=self.pk,
+            epoch=self.epoch,
+            state=self.state,
+            now=now,
+            engine=engine and engine.pk,
+            until=until,
+            died=died,
         ):
             return False
         self.deaths += died
         self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
         self.epoch += 1
         return True
+
+
+_claim = PreparedUpdate(
+    lambda: Shard.objects.claimable(Given("now", models.DateTimeField())).filter(
+        pk=Given("shard"), epoch=Given("epoch"), state=Given("state")
+    ),
+    deaths=F("deaths") + Given("died", models.IntegerField()),
+    state=Shard.State.RUNNING,
+    owner=Given("engine"),
+    epoch=F("epoch") + 1,
+    lease_expires_at=Given("until", models.DateTimeField()),
+)
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):

@@ -38,14 +38,14 @@ from django.conf import settings
 from batches.execution import run_turn
 from batches.executor.caller import Caller
 
-post = Caller._post
+call = Caller.call
 
 async def die_of_poison(self, work, line):
     if b"poison" in line.request.body:
         os.kill(os.getpid(), signal.SIGKILL)
-    return await post(self, work, line)
+    return await call(self, work, line)
 
-Caller._post = die_of_poison
+Caller.call = die_of_poison
 settings.BATCH_LEASE_SECONDS = 1.0
 run_turn(lambda: False)
 """
