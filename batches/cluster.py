@@ -20,6 +20,7 @@ import array
 import ctypes
 import errno
 import fcntl
+import gc
 import logging
 import mmap
 import multiprocessing
@@ -226,6 +227,7 @@ def run_cluster() -> bool:
         signal.signal(number, _ask_to_stop)
     name_process("cluster")
     connections.close_all()  # a fork must not share them
+    gc.freeze()  # what is here stays: collecting garbage need not look at it again, in no process
     sentinel = get_mp_context().Process(target=_run_sentinel, args=(os.getpid(),))
     sentinel.start()
     while sentinel.is_alive() and not _stop.wait(0.5):

@@ -71,9 +71,9 @@ class Caller:
     def _succeed(
         self, work: Work, line: Line, answer: Answer, usage: Usage, started: float
     ) -> None:
-        seconds = self._clock() - started
-        work.pace.answered(line.number, seconds, usage.output_tokens)
-        work.breaker.answered()
+        now = self._clock()
+        work.pace.answered(line.number, now - started, usage.output_tokens)
+        work.breaker.answered(now)
         request = line.request
         result = Result(
             request.index,
@@ -83,7 +83,7 @@ class Caller:
             line.calls,
             answer.status,
             "",
-            round(seconds * 1000),
+            round((now - started) * 1000),
             usage,
         )
         self._finish(work, line, result)
@@ -95,7 +95,11 @@ class Caller:
             work.pace.refused(line.number, now, decision.after)
         else:
             work.pace.failed(line.number, now - started)
-        own = self._note(work, line, decision, started)
+        if decision.down:
+            own = work.breaker.failed(line, started, now)
+        else:
+            own = True
+            work.breaker.answered(now)
         if decision.action is Action.RETRY and own:
             line.attempts += 1
         if decision.action is Action.PAUSE:
@@ -105,13 +109,6 @@ class Caller:
         else:
             self._wait(work, line, decision)
         return decision
-
-    def _note(self, work: Work, line: Line, decision: Decision, started: float) -> bool:
-        """Tell the breaker; return whether a failure is the line's own and not an outage's."""
-        if decision.down:
-            return work.breaker.failed(line, started, self._clock())
-        work.breaker.answered()
-        return True
 
     def _is_final(self, line: Line, decision: Decision) -> bool:
         if decision.action is Action.RETRY:

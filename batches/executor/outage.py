@@ -2,8 +2,15 @@
 
 import logging
 import math
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
+
+
+class Tried(Protocol):
+    """A line that has been called. `blamed_at`: when it last failed by its own fault, or first failed at all."""
+
+    blamed_at: float | None
 
 
 class Breaker:
@@ -11,17 +18,29 @@ class Breaker:
 
     It goes down after so many failures in a row that no answer came between, and up at the first answer. What
     fails while it is down, or was in flight when it went down, is the outage's fault and never the line's.
+
+    Otherwise a failure is the line's own if the upstream answered another call meanwhile. Where it answered none,
+    nobody can tell: a line is then blamed once in `blame_seconds`, which it survives until the upstream is known to
+    be down, unless each of its calls takes long to fail.
     """
 
     def __init__(
-        self, key: int, *, failures: int, probe_seconds: float, max_probe_seconds: float
+        self,
+        key: int,
+        *,
+        failures: int,
+        probe_seconds: float,
+        max_probe_seconds: float,
+        blame_seconds: float,
     ) -> None:
         """failures: in a row, and it is down. probe_seconds: until it is tried, then doubled."""
         self._key = key
         self._most_failures = failures
         self._probe_seconds = probe_seconds
         self._max_probe_seconds = max_probe_seconds
+        self._blame_seconds = blame_seconds
         self._failures = 0
+        self._answered_at = -math.inf
         self._went_down = -math.inf
         self._probe: object = None  # the line that tries
         self._probe_at = 0.0
@@ -40,13 +59,14 @@ class Breaker:
         if self._probe is line:
             self._probe = None
 
-    def answered(self) -> None:
+    def answered(self, now: float) -> None:
+        self._answered_at = now
         if self.down:
             logger.warning("Upstream %s is back.", self._key)
         self.down = False
         self._failures = 0
 
-    def failed(self, line: object, started: float, now: float) -> bool:
+    def failed(self, line: Tried, started: float, now: float) -> bool:
         """Return whether the failure of a call begun at `started` is the line's own."""
         if self.down:
             if self._probe is line:
@@ -57,7 +77,7 @@ class Breaker:
             return False
         self._failures += 1
         if self._failures < self._most_failures:
-            return True
+            return self._is_to_blame(line, started, now)
         self.down = True
         self._went_down = now
         self._delay = self._probe_seconds
@@ -68,3 +88,12 @@ class Breaker:
             self._failures,
         )
         return False
+
+    def _is_to_blame(self, line: Tried, started: float, now: float) -> bool:
+        if line.blamed_at is None:
+            line.blamed_at = now
+        is_alone = self._answered_at <= started
+        if is_alone and now - line.blamed_at < self._blame_seconds:
+            return False
+        line.blamed_at = now
+        return True

@@ -163,6 +163,7 @@ class Pool:
                 failures=self._options.outage_failures,
                 probe_seconds=self._options.probe_seconds,
                 max_probe_seconds=self._options.max_probe_seconds,
+                blame_seconds=self._options.blame_seconds,
             )
         return self._breakers[key]
 

@@ -33,6 +33,9 @@ class Options:
         1  # the first wait between two tries of an upstream that is down, then doubled
     )
     max_probe_seconds: float = 30
+    # Between two attempts that a line loses to failures which may be an outage's: with five attempts it outlasts
+    # one of ten minutes.
+    blame_seconds: float = 180
 
     flush_seconds: float = 1  # the longest an answer waits to be recorded
     flush_results: int = 256
@@ -93,6 +96,7 @@ class Line:
     request: Request
     calls: int = 0
     attempts: int = 0  # calls whose failure was the line's own
+    blamed_at: float | None = None  # for the breaker
     number: int = 0  # of its latest call, in the pace
 
 

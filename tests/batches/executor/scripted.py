@@ -22,6 +22,7 @@ FAST = {
     "max_backoff_seconds": 0.01,
     "probe_seconds": 0.02,
     "max_probe_seconds": 0.05,
+    "blame_seconds": 0,
     "flush_seconds": 0.02,
     "poll_seconds": 0.02,
     "claim_seconds": 0.05,

@@ -21,7 +21,7 @@ from tests.batches.executor.scripted import (
 GOOD = Answer(200, {}, b"{}")
 
 
-@pytest.mark.parametrize("lines", [10, 300])  # fewer may use up their attempts before ten failures
+@pytest.mark.parametrize("lines", [10, 300])
 async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself(lines):
     down = True
 
@@ -59,3 +59,18 @@ async def test_an_outage_of_a_proxied_upstream_is_seen_in_its_502s():
 
     assert all(result.completed for result in given.results)
     assert len(given.results) == 100
+
+
+@pytest.mark.parametrize(
+    "failure", [TransportError(Kind.BROKEN), TransportError(Kind.TIMEOUT), Answer(502, {}, b"")]
+)
+async def test_a_lone_line_outlasts_an_outage(failure):
+    down = True
+    given, http = source(work(1)), Scripted(lambda id, body: failure if down else GOOD)
+    engine = Engine(given, http, options(max_attempts=2, blame_seconds=60))
+    async with running(engine):
+        await until(lambda: len(http.calls) > 8)
+        down = False
+
+    (result,) = given.results
+    assert result.completed
