@@ -110,6 +110,44 @@ class PreparedDelete(_PreparedChange):
         return statement
 
 
+class PreparedAddition(_PreparedChange):
+    """An INSERT of a row, or, where there is one with the same key, the addition of its numbers to that one.
+
+    key: fields of a unique constraint. sums: the numbers. beside: fields that are written with a new row only.
+    """
+
+    def __init__(
+        self,
+        model: type[Model],
+        key: Sequence[str],
+        sums: Sequence[str],
+        beside: Sequence[str] = (),
+    ) -> None:
+        self._model = model
+        self._key = key
+        self._sums = sums
+        self._beside = beside
+
+    def _write(self) -> Statement:
+        fields = {field.attname: field for field in self._model._meta.concrete_fields}
+        written = [fields[name] for name in (*self._key, *self._sums, *self._beside)]
+        places = ", ".join(["%s"] * len(written))
+        table = connection.ops.quote_name(self._model._meta.db_table)
+        sums = ", ".join(
+            f"{name} = {table}.{name} + excluded.{name}" for name in _columns(self._sums)
+        )
+        sql = (
+            f"INSERT INTO {table} ({', '.join(_columns([field.attname for field in written]))}) "  # noqa: S608 - our names
+            f"VALUES ({places}) ON CONFLICT ({', '.join(_columns(self._key))}) DO UPDATE SET {sums}"
+        )
+        return sql, [Given(field.attname, field) for field in written]
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    # Our models name no column otherwise than its attribute.
+    return [connection.ops.quote_name(name) for name in names]
+
+
 def as_moment(value: Any) -> datetime.datetime:
     """Return the time that a column of `rows` holds. SQLite knows no zones, and has texts for what it computed."""
     if not isinstance(value, datetime.datetime):

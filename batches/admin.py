@@ -9,8 +9,23 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from batches import lifecycle
-from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Transition, Upstream
+from batches.models import (
+    Batch,
+    BatchMinute,
+    Engine,
+    Host,
+    OwnerHour,
+    Pace,
+    Segment,
+    Shard,
+    Share,
+    TrafficSlice,
+    Transition,
+    Upstream,
+)
 from files.admin import ReadOnly
+
+EVERYTHING = lifecycle.Rerun(everything=True)
 
 
 class Look(ReadOnly, admin.ModelAdmin):
@@ -84,7 +99,7 @@ class BatchAdmin(Look):
 
     @admin.action(description="Requeue all lines, the good ones too", permissions=["requeue"])
     def requeue_all(self, request: HttpRequest, batches: QuerySet[Batch]) -> None:
-        self._each(request, batches, "Requeued", lifecycle.requeue, everything=True)
+        self._each(request, batches, "Requeued", lifecycle.requeue, rerun=EVERYTHING)
 
     def _each(
         self,
@@ -106,6 +121,27 @@ class BatchAdmin(Look):
                 acted += 1
         if acted:
             messages.success(request, f"{done}: {acted}.")
+
+
+@admin.register(BatchMinute)
+class BatchMinuteAdmin(Look):
+    list_display = ["batch", "minute", "completed", "failed", "calls", "roll"]
+    search_fields = ["=batch__id"]
+    ordering = ["-id"]
+
+
+@admin.register(TrafficSlice)
+class TrafficSliceAdmin(Look):
+    list_display = ["start", "upstream", "model", "completed", "failed", "calls"]
+    list_select_related = ["upstream"]
+    ordering = ["-id"]
+
+
+@admin.register(OwnerHour)
+class OwnerHourAdmin(Look):
+    list_display = ["hour", "account", "external_user", "completed", "failed", "calls"]
+    list_select_related = ["account", "external_user__account"]
+    ordering = ["-id"]
 
 
 @admin.register(Transition)

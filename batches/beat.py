@@ -4,6 +4,7 @@ It has a thread and a connection of its own, so that neither a slow disk nor a b
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -21,7 +22,8 @@ from api.clock import database_now
 from batches import paces, shares
 from batches.claims import Hand
 from batches.executor.engine import Engine as Pump
-from batches.models import Batch, Engine, Shard
+from batches.executor.outage import Health
+from batches.models import Batch, Engine, Shard, Upstream
 from batches.paces import Place
 from batches.shares import Thing, Use
 
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 2.0  # and so the longest a cancel goes unnoticed
 BEATS_A_LEASE = 5  # at least
 PACE_SECONDS = 5.0  # between two times that the paces are written, at least
+UP_SECONDS = 10.0  # between two times that an upstream is noted to answer, at least
 LEASE_MARGIN = 0.2  # of the lease: no call starts that late in it
 
 
@@ -40,6 +43,7 @@ class State:
     shards: Mapping[int, int]  # id -> epoch
     uses: Mapping[Thing, Use]
     paces: Mapping[Place, int]
+    health: Mapping[int, Health]
     in_flight: int
     stopping: bool
 
@@ -67,7 +71,8 @@ class Heartbeat(threading.Thread):
         self._failing = False
         self.lock = threading.Lock()  # held while shards are claimed: no beat in between
         self.shards: dict[int, int] = {}  # the shards in hand: id -> epoch
-        self._state = State({}, {}, {}, 0, stopping=False)
+        self._state = State({}, {}, {}, {}, 0, stopping=False)
+        self._health: dict[int, Health] = {}  # of upstreams, as written
         self._paces: Mapping[Place, int] = {}  # as written
         self._paces_at = -math.inf
         self._promised: Mapping[Thing, int] = {}  # slots that a claim under way counts on
@@ -130,6 +135,7 @@ class Heartbeat(threading.Thread):
             dict(self.shards),
             uses,
             {place: limit for place, limit in self._pump.learnt.items() if place in places},
+            self._pump.health,
             self._pump.in_flight,
             self._over.is_set(),
         )
@@ -187,11 +193,14 @@ class Heartbeat(threading.Thread):
                 continue
             if not self._over.is_set():
                 self._loop.call_soon_threadsafe(self._hear, news)
+        with contextlib.suppress(Error):  # the next turn will find out
+            self._keep_health(self._state.health)
         connection.close()
 
     def stop(self) -> None:
         """Beat no more; returns when the thread has ended."""
         self._over.set()
+        self.look()
         self.join()
 
     def _beat(self) -> News:
@@ -203,6 +212,7 @@ class Heartbeat(threading.Thread):
             lease_expires_at=lease, in_flight=state.in_flight, stopping=state.stopping
         )
         self._keep_paces(state.paces, now)
+        self._keep_health(state.health)
         promised = {thing: Use(slots, slots) for thing, slots in self._promised.items()}
         held = Shard.objects.held_by(self._engine.pk)
         if state.shards:
@@ -220,6 +230,20 @@ class Heartbeat(threading.Thread):
         if found != self._paces and time.monotonic() >= self._paces_at + PACE_SECONDS:
             paces.keep(found, now)
             self._paces, self._paces_at = found, time.monotonic()
+
+    def _keep_health(self, found: Mapping[int, Health]) -> None:
+        for key, health in found.items():
+            known = self._health.get(key)
+            if health.down and (known is None or health.down != known.down):
+                Upstream.note_down(key, health.down)
+            elif not health.down and (
+                # Told again and again, for another engine may have found it down and ended.
+                known is None or known.down or health.answered_at > known.answered_at + UP_SECONDS
+            ):
+                Upstream.note_up(key)
+            else:
+                continue
+            self._health[key] = health
 
 
 def _provable() -> float:

@@ -1,4 +1,4 @@
-"""What can be claimed: owners with work, the batch of an owner that is due first, the next shards of a batch.
+"""What can be claimed: owners with work, the first batch of an owner, the next shards of a batch.
 
 Queries that every engine asks many times a minute, so their SQL is written once for each shape of what is left out.
 """
@@ -14,6 +14,9 @@ from api.prepared import Given, Prepared, as_moment
 from batches.models import Batch, Shard, Upstream
 
 Owner = tuple[int, int | None]  # account, external user
+Rank = tuple[
+    int, datetime.datetime
+]  # of a batch: the higher priority, then the earlier end, is less
 SHARDS = 5  # looked at, since others may be quicker
 
 _now = Given("now", DateTimeField())
@@ -55,14 +58,18 @@ class Candidates:
         """Whether there may be any, without a look at their batches."""
         return bool(_any(self.suspect).rows(now=self.now))
 
-    def owners(self, left_out: LeftOut) -> dict[Owner, datetime.datetime]:
-        """Each owner, with the time when the first of its batches is due."""
+    def owners(self, left_out: LeftOut) -> dict[Owner, Rank]:
+        """Each owner, with the rank of its first batch."""
         query = _owners(left_out.shape(), self.suspect)
-        rows = query.rows(now=self.now, **left_out.values())
-        return {(account, user): as_moment(due) for account, user, due in rows}
+        found: dict[Owner, Rank] = {}
+        for account, user, priority, due in query.rows(now=self.now, **left_out.values()):
+            rank = -priority, as_moment(due)
+            owner = account, user
+            found[owner] = min(rank, found.get(owner, rank))
+        return found
 
     def first_batch(self, owner: Owner, left_out: LeftOut) -> Batch | None:
-        """The owner's batch that is due first, with its upstream."""
+        """The owner's batch of the highest priority that is due first, with its upstream."""
         account, user = owner
         query = _batch(left_out.shape(), self.suspect, user is None)
         batch = query.first(now=self.now, account=account, user=user, **left_out.values())
@@ -73,6 +80,10 @@ class Candidates:
     def shards(self, batch: Batch) -> list[Shard]:
         """Its next shards."""
         return _shards(self.suspect).all(now=self.now, batch=batch.pk)
+
+
+def rank_of(batch: Batch) -> Rank:
+    return -batch.priority, batch.expires_at
 
 
 def lines_in_hand(now: datetime.datetime) -> dict[Owner, int]:
@@ -116,7 +127,7 @@ def _owners(shape: tuple[int, int, tuple[bool, ...]], suspect: bool) -> Prepared
     return Prepared(
         lambda: (
             _batches(shape, suspect)
-            .values_list("account", "external_user")
+            .values_list("account", "external_user", "priority")
             .annotate(Min("expires_at"))
         )
     )
@@ -131,7 +142,7 @@ def _batch(
         lambda: (
             _batches(shape, suspect)
             .filter(account=Given("account"), external_user=user)
-            .order_by("expires_at", "id")[:1]
+            .order_by("-priority", "expires_at", "id")[:1]
         )
     )
 

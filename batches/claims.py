@@ -1,6 +1,7 @@
-"""Which shards an engine takes next: those of the owner with the least in flight, and of that owner's batches the one due first.
+"""Which shards an engine takes next: of the highest priority, those of the owner with the least in flight, and of that
+owner's batches the one due first.
 
-So a batch of ten lines never waits behind a batch of a million.
+So a batch of ten lines never waits behind a batch of a million, unless an operator has put that one first.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from django.conf import settings
 
 from api.clock import database_now
 from batches import shares
-from batches.candidates import Candidates, LeftOut, Owner, lines_in_hand
+from batches.candidates import Candidates, LeftOut, Owner, lines_in_hand, rank_of
 from batches.models import Batch, Engine, Shard
 from batches.shares import Thing
 
@@ -78,20 +79,20 @@ class _Search:
         self.left_out = LeftOut(set(hand.full_batches), set(hand.down), hand.full_places)
         self.full_owners = set(hand.full_owners)
         self.load = lines_in_hand(candidates.now)
-        self.due = candidates.owners(self.left_out)
+        self.first = candidates.owners(self.left_out)
 
     def look_at_full_places(self) -> None:
         self.left_out.places = frozenset()
-        self.due = self.candidates.owners(self.left_out)
+        self.first = self.candidates.owners(self.left_out)
 
     def next(self, without: frozenset[Owner] = frozenset()) -> Claim | None:
         while (owner := self._owner(without)) is not None:
             batch = self.candidates.first_batch(owner, self.left_out)
             if batch is None:  # nothing of what it had is left
-                del self.due[owner]
+                del self.first[owner]
                 continue
-            if batch.expires_at > self.due[owner]:  # nor of the one that was due first
-                self.due[owner] = batch.expires_at
+            if rank_of(batch) > self.first[owner]:  # nor of the batch that came before this one
+                self.first[owner] = rank_of(batch)
                 continue
             slots = self._admit(batch)
             if slots is None:
@@ -106,11 +107,11 @@ class _Search:
 
     def _owner(self, without: frozenset[Owner]) -> Owner | None:
         owners = [
-            (self.load.get(owner, 0), due, owner)
-            for owner, due in self.due.items()
+            (priority, self.load.get(owner, 0), due, owner)
+            for owner, (priority, due) in self.first.items()
             if owner not in without and owner not in self.full_owners
         ]
-        return min(owners, key=lambda item: item[:2])[2] if owners else None
+        return min(owners, key=lambda item: item[:3])[3] if owners else None
 
     def _admit(self, batch: Batch) -> dict[Thing, int] | None:
         """The slots this engine gets; None when the batch or its upstream has none left for it."""

@@ -216,10 +216,10 @@ def _load(claim: Claim, target: Target) -> Work | None:
     shard, batch = claim.shard, claim.batch
     lost: list[Request] = []
     try:
-        requests = journal.unanswered(shard, batch.attempt, batch.input_file_id)
+        requests = journal.unanswered(shard, batch.input_file_id)
     except Missing as missing:
         logger.error("%s", missing)
-        requests, lost = [], journal.lost_requests(shard, batch.attempt)
+        requests, lost = [], journal.lost_requests(shard)
     if not requests:
         results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
         journal.finish(shard, batch.attempt, results, advance=True)
@@ -234,6 +234,7 @@ def _load(claim: Claim, target: Target) -> Work | None:
         deadline=time.monotonic() + remaining,
         target=target,
         requests=deque(requests),
+        priority=batch.priority,
         alone=shard.deaths >= ALONE_AFTER,
         one_by_one=shard.deaths >= ONE_BY_ONE_AFTER,
     )
@@ -257,7 +258,7 @@ def _record(held: Held, results: list[Result], finished: bool) -> bool:
     shard, attempt = held.shard, held.attempt
     if held.doubtful:
         # The last commit may have taken place although its answer was lost.
-        done = journal.answered(shard, attempt)
+        done = journal.answered(shard)
         results = [result for result in results if result.index not in done]
     held.doubtful = True
     if finished:

@@ -8,6 +8,7 @@ epoch of the shard: an owner whose lease was taken over changes nothing.
 import dataclasses
 import datetime
 import operator
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -16,7 +17,7 @@ from django.db.models import BigIntegerField, Case, DateTimeField, F, QuerySet, 
 
 from api.clock import database_now
 from api.prepared import Given, PreparedDelete, PreparedUpdate
-from batches import hints
+from batches import hints, traffic
 from batches.executor.lines import Code, Request, Result, closing_line, parse_shard
 from batches.models import USAGE, Batch, Segment, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
@@ -58,12 +59,12 @@ _encoder = msgspec.json.Encoder()
 _entry = msgspec.json.Decoder(Entry)
 
 
-def answered(shard: Shard, attempt: int) -> set[int]:
-    """The indexes of the shard's lines that need no more calls in this attempt of the batch."""
-    return {kept.entry.index for kept in kept_lines(shard, attempt)}
+def answered(shard: Shard) -> set[int]:
+    """The indexes of the shard's lines that need no more calls."""
+    return {kept.entry.index for kept in kept_lines(shard)}
 
 
-def unanswered(shard: Shard, attempt: int, input_file_id: str) -> list[Request]:
+def unanswered(shard: Shard, input_file_id: str) -> list[Request]:
     """The shard's request lines that have no result yet, read from the input file.
 
     Raises files.storage.Missing when the storage has lost them.
@@ -74,14 +75,14 @@ def unanswered(shard: Shard, attempt: int, input_file_id: str) -> list[Request]:
     if len(lines) != shard.end - shard.start:
         raise Missing(f"The input of {shard} is not in the storage.")
     try:
-        return parse_shard(lines, shard.first_line, answered(shard, attempt))
+        return parse_shard(lines, shard.first_line, answered(shard))
     except ValueError as error:
         raise Missing(f"The input of {shard} has changed in the storage: {error}") from error
 
 
-def lost_requests(shard: Shard, attempt: int) -> list[Request]:
+def lost_requests(shard: Shard) -> list[Request]:
     """Stand-ins for the unanswered lines of a shard whose input is lost: nobody knows their ids any more."""
-    done = answered(shard, attempt)
+    done = answered(shard)
     return [
         Request(index=index, line=0, custom_id=b"null", body=b"")
         for index in range(shard.lines)
@@ -95,17 +96,15 @@ def closed(request: Request, code: Code) -> Result:
     return Result(request.index, request.custom_id, False, line, 0, None, code, 0)
 
 
-def kept_lines(
-    shard: Shard, attempt: int, segments: Iterable[Segment] | None = None
-) -> Iterator[Kept]:
-    """Every line of the shard that has a result, except failures of an earlier attempt.
+def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Iterator[Kept]:
+    """Every line of the shard that has a result, except failures that run again.
 
     `segments`: those of the shard, if they are at hand.
     """
     for segment in shard.segments.order_by("id") if segments is None else segments:
-        keeps_failures = segment.attempt == attempt
         for kept in read_index(segment):
-            if keeps_failures or kept.entry.completed:
+            entry = kept.entry
+            if entry.completed or segment.still_fails(entry.cause, entry.index):
                 yield kept
 
 
@@ -124,6 +123,23 @@ def read_index(segment: Segment) -> Iterator[Kept]:
             error += entry.bytes
 
 
+def causes(segment: Segment) -> dict[str, int]:
+    """How many lines of a segment failed, by cause."""
+    if segment.causes is None and segment.failed:  # written by an earlier version
+        segment.causes = Counter(
+            kept.entry.cause for kept in read_index(segment) if not kept.entry.completed
+        )
+    return segment.causes or {}
+
+
+def still_failed(segment: Segment) -> int:
+    """How many lines of a segment failed and do not run again."""
+    if segment.rerun is not None and segment.rerun["lines"] is None:
+        return sum(n for cause, n in causes(segment).items() if segment.still_fails(cause, -1))
+    failed = [kept.entry for kept in read_index(segment) if not kept.entry.completed]
+    return sum(segment.still_fails(entry.cause, entry.index) for entry in failed)
+
+
 def read_line(kept: Kept) -> bytes:
     """One result line, read by its range."""
     with storage().read(kept.key, kept.start, kept.entry.bytes) as reader:
@@ -134,7 +150,7 @@ def record(shard: Shard, attempt: int, results: Sequence[Result], lease_seconds:
     """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced."""
     entries = [_to_entry(result) for result in results]
     packed = _pack(list(zip(entries, (result.line for result in results), strict=True)))
-    return _commit(shard, attempt, packed, packed.sums, lease_seconds=lease_seconds)
+    return _commit(shard, attempt, packed, entries, lease_seconds=lease_seconds)
 
 
 def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bool) -> bool:
@@ -144,7 +160,7 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
     """
     old = list(shard.segments.order_by("id"))
     merged: dict[int, tuple[Entry, Kept | bytes]] = {
-        kept.entry.index: (kept.entry, kept) for kept in kept_lines(shard, attempt, old)
+        kept.entry.index: (kept.entry, kept) for kept in kept_lines(shard, old)
     }
     new = [_to_entry(result) for result in results]
     merged |= {
@@ -153,7 +169,7 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
     assert len(merged) == shard.lines, f"{shard}: {len(merged)} results of {shard.lines} lines"
     in_order = [merged[index] for index in range(shard.lines)]
     packed = _pack(_with_lines(in_order, old))
-    return _commit(shard, attempt, packed, _sums(new), replaces=old, advance=advance)
+    return _commit(shard, attempt, packed, new, replaces=old, advance=advance)
 
 
 # Packing
@@ -163,6 +179,7 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
 class _Packed:
     pieces: list[bytes]
     sums: dict[str, int]  # the columns of Segment
+    causes: dict[str, int] | None
 
 
 def _to_entry(result: Result) -> Entry:
@@ -209,7 +226,9 @@ def _pack(lines: Sequence[tuple[Entry, bytes]]) -> _Packed:
     error = [line for entry, line in lines if not entry.completed]
     entries = [entry for entry, _ in lines]
     sums = {"output_bytes": sum(map(len, output)), "error_bytes": sum(map(len, error))}
-    return _Packed([*output, *error, _encoder.encode_lines(entries)], sums | _sums(entries))
+    causes = Counter(entry.cause for entry in entries if not entry.completed) if error else None
+    pieces = [*output, *error, _encoder.encode_lines(entries)]
+    return _Packed(pieces, sums | _sums(entries), causes)
 
 
 def _sums(entries: Sequence[Entry]) -> dict[str, int]:
@@ -234,7 +253,7 @@ def _commit(
     shard: Shard,
     attempt: int,
     packed: _Packed,
-    counts: dict[str, int],
+    new: Sequence[Entry],
     *,
     lease_seconds: float = 0,
     replaces: Sequence[Segment] | None = None,
@@ -242,12 +261,19 @@ def _commit(
 ) -> bool:
     stored = store(b"".join(packed.pieces))
     with transaction.atomic():
-        finished = replaces is not None
-        if not _keep(shard, finished, lease_seconds):
+        now, finished = database_now(), replaces is not None
+        if not _keep(shard, finished, now + datetime.timedelta(seconds=lease_seconds)):
             storage().delete(stored.key)
             return False
-        Segment.objects.create(shard=shard, blob=save_blob(stored), attempt=attempt, **packed.sums)
-        _count(shard.batch_id, attempt, counts)
+        Segment.objects.create(
+            shard=shard,
+            blob=save_blob(stored),
+            attempt=attempt,
+            causes=packed.causes,
+            **packed.sums,
+        )
+        _count(shard.batch_id, attempt, _sums(new))
+        traffic.note(shard.batch_id, new, now)
         if replaces:
             Segment.objects.filter(pk__in=[segment.pk for segment in replaces]).delete()
             transaction.on_commit(lambda: drop_blobs([segment.blob_id for segment in replaces]))
@@ -256,11 +282,10 @@ def _commit(
     return True
 
 
-def _keep(shard: Shard, finished: bool, lease_seconds: float) -> bool:
+def _keep(shard: Shard, finished: bool, until: datetime.datetime) -> bool:
     """The fence: one UPDATE that only the present epoch passes."""
     if finished:
         return bool(_end.run(shard=shard.pk, epoch=shard.epoch))
-    until = database_now() + datetime.timedelta(seconds=lease_seconds)
     return bool(_renew.run(shard=shard.pk, epoch=shard.epoch, until=until))
 
 

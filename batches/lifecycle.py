@@ -1,18 +1,21 @@
-"""What people do to a batch: submit, cancel, requeue, expire now. Each is one call, one transaction, one wake-up."""
+"""What people do to a batch: submit, cancel, pause, requeue, expire now ... Each is one call and one transaction."""
 
+import dataclasses
 import datetime
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.models import Owner
 from api.clock import database_now
-from batches import hints
-from batches.models import TERMINAL, USAGE, Batch, Segment, Shard, Status, Transition
+from batches import hints, journal
+from batches.models import TERMINAL, USAGE, Batch, Priority, Segment, Shard, Status, Transition
 from files.models import File
 
-KEPT = ("completed", *USAGE)  # what a requeue counts on with
+KEPT = ("completed", *USAGE)  # what a requeue counts on with, beside failed
 
 
 class InputGone(Exception):
@@ -80,19 +83,60 @@ def expire(batch: Batch, *, actor: str, reason: str = "") -> None:
         )
         if not closed and not rows.exists():
             batch.refresh_from_db()
-            raise Batch.Conflict(batch, Status.EXPIRED)
+            raise Batch.Conflict(batch, "become expired")
         hints.ring("finalize_batch", batch.pk)
     batch.refresh_from_db()
 
 
-def requeue(batch: Batch, *, actor: str, reason: str = "", everything: bool = False) -> None:
-    """Run a batch that has ended again, in a new window: its failed and unfinished lines, or all of them.
+def pause(batch: Batch, *, actor: str, reason: str = "") -> None:
+    """Let no call of a batch begin until it is resumed; what is in flight may end. Its window goes on.
 
-    Good results and the id stay; earlier result files stay with their owner until they expire.
-    Raises `Batch.Conflict` when it has not ended or has nothing left to run, `InputGone` when it cannot.
+    Pausing twice is once. Raises `Batch.Conflict` when it has nothing left to call.
+    """
+    if not batch.pause(actor=actor, reason=reason) and batch.paused_at is None:
+        raise Batch.Conflict(batch, "be paused")
+
+
+def resume(batch: Batch) -> None:
+    """Go on with a batch that was paused; with any other there is nothing to do."""
+    with transaction.atomic():
+        if batch.resume():
+            hints.ring("run_turn", cluster="engine")
+
+
+def prioritize(batch: Batch, priority: Priority) -> None:
+    """Let the lines of a batch go before those of lower priority, of whatever owner.
+
+    Raises `Batch.Conflict` when it has nothing left to call.
+    """
+    if not batch.prioritize(priority) and batch.priority != priority:
+        raise Batch.Conflict(batch, "get another priority")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rerun:
+    """What of a batch that has ended runs again: its failed lines; of these, those of some causes or some lines; or
+    everything.
+
+    lines: by the number of their shard, their indexes in it.
+    """
+
+    everything: bool = False
+    causes: frozenset[str] | None = None
+    lines: Mapping[int, Collection[int]] | None = None
+
+
+FAILED = Rerun()
+
+
+def requeue(batch: Batch, *, actor: str, reason: str = "", rerun: Rerun = FAILED) -> None:
+    """Run a batch that has ended again, in a new window: its failed and unfinished lines, or what `rerun` says.
+
+    All other results and the id stay; earlier result files stay with their owner until they expire.
+    Raises `Batch.Conflict` when it has not ended or has nothing to run again, `InputGone` when it cannot.
     """
     if batch.status not in TERMINAL:
-        raise Batch.Conflict(batch, Status.IN_PROGRESS)
+        raise Batch.Conflict(batch, "run again before it has ended")
     with transaction.atomic():
         now = database_now()
         held = File.objects.owned_by(batch.owner).live(now).filter(pk=batch.input_file_id).first()
@@ -107,11 +151,10 @@ def requeue(batch: Batch, *, actor: str, reason: str = "", everything: bool = Fa
             "errors": None,
             "output_file": None,
             "error_file": None,
-            "failed": 0,
         }
         fields |= dict.fromkeys(_LATER_STAMPS)
         if Shard.objects.filter(batch=batch).exists():
-            fields |= _reopen(batch, everything)
+            fields |= _reopen(batch, rerun)
             batch.move(Status.IN_PROGRESS, actor=actor, reason=reason, **fields)
             hints.ring("run_turn", cluster="engine")
         else:
@@ -130,14 +173,41 @@ _LATER_STAMPS = (
 )
 
 
-def _reopen(batch: Batch, everything: bool) -> dict[str, Any]:
+def _reopen(batch: Batch, rerun: Rerun) -> dict[str, Any]:
     """Open the shards that have lines to run; return the counts of what is kept."""
-    shards = Shard.objects.filter(batch=batch)
-    if everything:
-        Segment.objects.filter(shard__batch=batch).delete()
+    shards, segments = Shard.objects.filter(batch=batch), Segment.objects.of(batch)
+    if rerun.everything:
+        segments.delete()
         shards.update(state=Shard.State.WAITING)
-        return dict.fromkeys(KEPT, 0)
-    with_failures = Segment.objects.filter(shard__batch=batch, failed__gt=0).values("shard")
-    if not shards.filter(pk__in=with_failures).update(state=Shard.State.WAITING):
-        raise Batch.Conflict(batch, Status.IN_PROGRESS)
-    return Segment.objects.of(batch).totals(*KEPT)
+        return dict.fromkeys(("failed", *KEPT), 0)
+    failing = segments.filter(failed__gt=0)
+    counts = segments.totals("failed", *KEPT)
+    if rerun == FAILED:
+        opened = shards.filter(pk__in=failing.values("shard")).update(state=Shard.State.WAITING)
+        failing.update(rerun={"causes": None, "lines": None})
+        counts["failed"] = 0
+    else:
+        opened, again = _reopen_some(failing, rerun)
+        counts["failed"] -= again
+    if not opened:
+        raise Batch.Conflict(batch, "run again: it has no such lines")
+    return counts
+
+
+def _reopen_some(failing: QuerySet[Segment], rerun: Rerun) -> tuple[int, int]:
+    """Open the shards that have chosen lines; return how many shards, and how many lines."""
+    if rerun.lines is not None:
+        failing = failing.filter(shard__number__in=rerun.lines)
+    chosen, again = [], 0
+    for segment in failing.select_related("shard"):
+        lines = None if rerun.lines is None else sorted(rerun.lines[segment.shard.number])
+        causes = None if rerun.causes is None else sorted(rerun.causes)
+        segment.rerun = {"causes": causes, "lines": lines}
+        if count := segment.failed - journal.still_failed(segment):
+            chosen.append(segment)
+            again += count
+    Segment.objects.bulk_update(chosen, ["rerun"], batch_size=200)
+    for start in range(0, len(chosen), 500):
+        pks = [segment.shard_id for segment in chosen[start : start + 500]]
+        Shard.objects.filter(pk__in=pks).update(state=Shard.State.WAITING)
+    return len(chosen), again

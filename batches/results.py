@@ -71,7 +71,7 @@ def _close_window(batch: Batch) -> None:
     if not batch.closed_by:
         rows = Batch.objects.filter(pk=batch.pk, status=batch.status, attempt=batch.attempt)
         if not rows.update(closed_by=CLOCK):
-            raise Batch.Conflict(batch, Status.EXPIRED)
+            raise Batch.Conflict(batch, "become expired")
         batch.closed_by = CLOCK
 
 
@@ -84,7 +84,7 @@ def _close_shards(batch: Batch, end: Status) -> bool:
         all_closed &= _close(batch, shard, code)
         if time.monotonic() - renewed > RENEW_SECONDS:
             if not batch.renew_step(STEP_SECONDS):
-                raise Batch.Conflict(batch, end)
+                raise Batch.Conflict(batch, f"become {end.label}")
             renewed = time.monotonic()
     return all_closed
 
@@ -94,10 +94,10 @@ def _close(batch: Batch, shard: Shard, code: Code) -> bool:
     if not shard.claim(None, settings.BATCH_LEASE_SECONDS, database_now()):
         return False
     try:
-        open_requests = journal.unanswered(shard, batch.attempt, batch.input_file_id)
+        open_requests = journal.unanswered(shard, batch.input_file_id)
     except Missing:
         open_requests, code = (
-            journal.lost_requests(shard, batch.attempt),
+            journal.lost_requests(shard),
             Code.INPUT_FILE_MISSING,
         )
     results = [journal.closed(request, code) for request in open_requests]
@@ -111,7 +111,7 @@ def _assemble(batch: Batch, end: Status) -> None:
     with transaction.atomic():
         # It locks the row: the batch cannot move, and so get shards, between here and the move.
         if not batch.renew_step(STEP_SECONDS):
-            raise Batch.Conflict(batch, end)
+            raise Batch.Conflict(batch, f"become {end.label}")
         fields: dict[str, Any] = {}
         if batch.shards.exists():
             fields = {

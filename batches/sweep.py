@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_q.models import Failure
 
 from api.clock import database_now
+from batches import traffic
 from batches.hints import Cluster, Task, ring, waiting, waiting_calls
 from batches.models import Batch, Engine, Host, Shard, Status
 
@@ -20,9 +21,10 @@ FAILURES_KEPT = datetime.timedelta(days=7)
 def sweep() -> int:
     """Ring for every step and shard that is due and that nobody has; returns how many hints it rang.
 
-    Forgets engines and hosts that have been dead for an hour.
+    Rolls up the traffic, and forgets engines and hosts that have been dead for an hour.
     """
     now = database_now()
+    traffic.roll_up(now)
     rung = _ring_steps(now) + top_up()
     for fleet in (Engine, Host):
         dead = fleet.objects.filter(lease_expires_at__lt=now - BURIED_AFTER)

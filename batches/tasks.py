@@ -3,7 +3,7 @@
 validate_batch -> run_turn (any number) -> finalize_batch; sweep wakes whatever was lost on the way.
 """
 
-from batches import cluster, execution, results, validation
+from batches import cluster, execution, results, traffic, validation
 from batches import sweep as sweeping
 from files.sweep import purge_files
 
@@ -31,6 +31,7 @@ def sweep() -> None:
 
 
 def purge() -> None:
-    """Remove expired files, bytes that no row names, and old failures of tasks."""
+    """Remove expired files, bytes that no row names, old failures of tasks and old traffic."""
     purge_files()
     sweeping.forget_failures()
+    traffic.forget()

@@ -96,7 +96,7 @@ class Caller:
         else:
             work.pace.failed(line.number, now - started)
         if decision.down:
-            own = work.breaker.failed(line, started, now)
+            own = work.breaker.failed(line, started, now, _reason(outcome))
         else:
             own = True
             work.breaker.answered(now)
@@ -164,3 +164,8 @@ class Caller:
 
     def _milliseconds(self, started: float) -> int:
         return round((self._clock() - started) * 1000)
+
+
+def _reason(outcome: Outcome) -> str:
+    """What went wrong, for the operator; holds nothing the upstream said."""
+    return f"HTTP {outcome.status}" if isinstance(outcome, Answer) else str(outcome)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Hashable, ValuesView
 from typing import Any
 
 from batches.executor.caller import Caller
+from batches.executor.outage import Health
 from batches.executor.pool import Pool
 from batches.executor.recorder import Recorder, Settled
 from batches.executor.retry import Action, doubling
@@ -81,6 +82,11 @@ class Engine:
     def down(self) -> frozenset[int]:
         """Keys of the upstreams that count as down; more work for them would only wait here."""
         return self._pool.down()
+
+    @property
+    def health(self) -> dict[int, Health]:
+        """How the upstreams are that were called from here."""
+        return self._pool.health()
 
     @property
     def full(self) -> frozenset[tuple[int, str]]:

@@ -2,9 +2,16 @@
 
 import logging
 import math
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 logger = logging.getLogger(__name__)
+
+
+class Health(NamedTuple):
+    """How an upstream is, as far as one engine knows."""
+
+    down: str  # why it counts as down; "" if it does not
+    answered_at: float  # by the engine's clock, the latest answer
 
 
 class Tried(Protocol):
@@ -40,12 +47,13 @@ class Breaker:
         self._max_probe_seconds = max_probe_seconds
         self._blame_seconds = blame_seconds
         self._failures = 0
-        self._answered_at = -math.inf
         self._went_down = -math.inf
         self._probe: object = None  # the line that tries
         self._probe_at = 0.0
         self._delay = 0.0
         self.down = False
+        self.reason = ""  # of the latest failure
+        self.answered_at = -math.inf  # the latest answer
 
     def allows(self, now: float) -> bool:
         return not self.down or (self._probe is None and now >= self._probe_at)
@@ -60,14 +68,15 @@ class Breaker:
             self._probe = None
 
     def answered(self, now: float) -> None:
-        self._answered_at = now
+        self.answered_at = now
         if self.down:
             logger.warning("Upstream %s is back.", self._key)
         self.down = False
         self._failures = 0
 
-    def failed(self, line: Tried, started: float, now: float) -> bool:
+    def failed(self, line: Tried, started: float, now: float, reason: str = "") -> bool:
         """Return whether the failure of a call begun at `started` is the line's own."""
+        self.reason = reason
         if self.down:
             if self._probe is line:
                 self._delay = min(2 * self._delay, self._max_probe_seconds)
@@ -92,7 +101,7 @@ class Breaker:
     def _is_to_blame(self, line: Tried, started: float, now: float) -> bool:
         if line.blamed_at is None:
             line.blamed_at = now
-        is_alone = self._answered_at <= started
+        is_alone = self.answered_at <= started
         if is_alone and now - line.blamed_at < self._blame_seconds:
             return False
         line.blamed_at = now

@@ -7,7 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 
-from batches.executor.outage import Breaker
+from batches.executor.outage import Breaker, Health
 from batches.executor.pace import Pace
 from batches.executor.work import Gate, Line, Options, Work
 
@@ -38,7 +38,7 @@ class Pool:
     # Works
 
     def add(self, work: Work) -> None:
-        work.order = work.deadline, next(self._numbers)
+        work.order = -work.priority, work.deadline, next(self._numbers)
         work.pace = self._pace(work)
         work.breaker = self._breaker(work.target.key)
         work.of_owner = self._gate("owner", work.owner)
@@ -76,7 +76,8 @@ class Pool:
     def next(self, now: float) -> tuple[Work, Line] | None:
         """Return a line that may be called now, and count it as called; None if there is none.
 
-        It is of the owner with the fewest calls in flight here, of its earliest deadline, first claimed.
+        It is of the highest priority, then of the owner with the fewest calls in flight here, then of the earliest
+        deadline, first claimed.
         """
         if self.in_flight >= self._options.concurrency:
             return None
@@ -170,6 +171,14 @@ class Pool:
     def down(self) -> frozenset[int]:
         return frozenset(key for key, breaker in self._breakers.items() if breaker.down)
 
+    def health(self) -> dict[int, Health]:
+        """Of each upstream that answered or is down."""
+        return {
+            key: Health((one.reason or "no answer") if one.down else "", one.answered_at)
+            for key, one in self._breakers.items()
+            if one.down or one.answered_at > -math.inf
+        }
+
     def _pace(self, work: Work) -> Pace:
         place = work.target.place
         if place not in self.paces:
@@ -221,9 +230,9 @@ class Pool:
         return sum(work.body_bytes for work in self.works.values())
 
 
-def _order(work: Work) -> tuple[float, int]:
+def _order(work: Work) -> tuple[int, float, int]:
     return work.order
 
 
-def _rank(work: Work) -> tuple[int, tuple[float, int]]:
-    return work.of_owner.calls, work.order
+def _rank(work: Work) -> tuple[int, int, tuple[int, float, int]]:
+    return -work.priority, work.of_owner.calls, work.order

@@ -110,11 +110,12 @@ class Work:
     deadline: float  # by the engine's clock; no call begins after it
     target: Target
     requests: deque[Request]
+    priority: int = 0  # the highest goes first
     alone: bool = False  # for the source: no other work beside it
     one_by_one: bool = False  # no call begins before the result of the one before is recorded
 
     # The engine's own, set when it takes the work in
-    order: tuple[float, int] = field(init=False)  # earliest deadline, first claimed
+    order: tuple[int, float, int] = field(init=False)  # priority, earliest deadline, first claimed
     pace: Pace = field(init=False)
     breaker: Breaker = field(init=False)
     of_owner: Gate = field(init=False)

@@ -1,8 +1,9 @@
-"""The rows of a batch: what it is, how it is cut, who works on it, and where its lines go."""
+"""The rows of a batch: what it is, how it is cut, who works on it, where its lines go, and what they brought."""
 
-from batches.models.batch import TERMINAL, TRANSITIONS, Batch, Status, Transition
+from batches.models.batch import TERMINAL, TRANSITIONS, Batch, Priority, Status, Transition
 from batches.models.fleet import Engine, Host, Pace, Share
 from batches.models.shard import USAGE, Segment, Shard
+from batches.models.traffic import BatchMinute, OwnerHour, TrafficSlice
 from batches.models.upstream import Upstream
 
 __all__ = [
@@ -10,13 +11,17 @@ __all__ = [
     "TRANSITIONS",
     "USAGE",
     "Batch",
+    "BatchMinute",
     "Engine",
     "Host",
+    "OwnerHour",
     "Pace",
+    "Priority",
     "Segment",
     "Shard",
     "Share",
     "Status",
+    "TrafficSlice",
     "Transition",
     "Upstream",
 ]

@@ -35,6 +35,14 @@ class Status(models.TextChoices):
     """Stopped on request. What was done is kept; the rest is in the error file."""
 
 
+class Priority(models.IntegerChoices):
+    """Whose lines go first. Among batches of one priority, owners take turns."""
+
+    LOW = -1, "low"
+    NORMAL = 0, "normal"
+    HIGH = 1, "high"
+
+
 TRANSITIONS: dict[Status, tuple[Status, ...]] = {
     Status.VALIDATING: (Status.IN_PROGRESS, Status.FAILED, Status.CANCELLING, Status.EXPIRED),
     Status.IN_PROGRESS: (Status.FINALIZING, Status.CANCELLING, Status.EXPIRED),
@@ -52,14 +60,17 @@ STAMPS: dict[Status, str] = {
 }
 
 
+NOT_PAUSED: dict[str, Any] = {"paused_at": None, "paused_by": "", "pause_reason": ""}
+
+
 class BatchQuerySet(OwnedQuerySet):
     def active(self) -> Self:
         """Batches that have not ended."""
         return self.exclude(status__in=TERMINAL)
 
     def running(self, now: Moment) -> Self:
-        """Batches whose lines may be sent: in progress, and within their window."""
-        return self.filter(status=Status.IN_PROGRESS, expires_at__gt=now)
+        """Batches whose lines may be sent: in progress, not paused, and within their window."""
+        return self.filter(status=Status.IN_PROGRESS, paused_at__isnull=True, expires_at__gt=now)
 
     def overdue(self, now: datetime.datetime) -> Self:
         """Batches whose window has closed and that still wait for their end by the clock."""
@@ -81,11 +92,12 @@ class Batch(Owned):
     """
 
     class Conflict(Exception):
-        """The batch was not in a state that allows the move; `status` is the one it is in."""
+        """The batch was not in a state that allows the act; `status` is the one it is in."""
 
-        def __init__(self, batch: "Batch", to: Status) -> None:
+        def __init__(self, batch: "Batch", wish: str) -> None:
+            """wish: what it cannot do, such as "become failed"."""
             self.status = Status(batch.status)
-            super().__init__(f"The batch {batch.pk} is {batch.status} and cannot become {to}.")
+            super().__init__(f"The batch {batch.pk} is {self.status.label} and cannot {wish}.")
 
     id = models.CharField(max_length=64, primary_key=True, default=new_batch_id, editable=False)
     created_by = models.CharField(max_length=200, editable=False)  # the key's prefix, or a command
@@ -126,6 +138,11 @@ class Batch(Owned):
     expires_at = models.DateTimeField()
     closed_by = models.CharField(max_length=200, blank=True)  # who closed the window early, and why
     close_reason = models.TextField(blank=True)
+    # While it is paused, no call begins and clients go on seeing its state; its window goes on.
+    paused_at = models.DateTimeField(null=True)
+    paused_by = models.CharField(max_length=200, blank=True)
+    pause_reason = models.TextField(blank=True)
+    priority = models.SmallIntegerField(choices=Priority.choices, default=Priority.NORMAL)
     in_progress_at = models.DateTimeField(null=True)
     finalizing_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
@@ -150,6 +167,9 @@ class Batch(Owned):
                 condition=Q(status__in=Status.values), name="batch_status_is_known"
             ),
             models.CheckConstraint(
+                condition=Q(priority__in=Priority.values), name="batch_priority_is_known"
+            ),
+            models.CheckConstraint(
                 condition=Q(total__gte=F("completed") + F("failed")), name="batch_counts_fit"
             ),
         ]
@@ -159,6 +179,12 @@ class Batch(Owned):
             ),
             models.Index(fields=["status", "-created_at", "-id"], name="batch_by_status"),
             models.Index(fields=["-created_at", "-id"], name="batch_newest"),
+            models.Index(fields=["account", "-created_at", "-id"], name="batch_of_account"),
+            models.Index(fields=["model", "-created_at", "-id"], name="batch_of_model"),
+            models.Index(fields=["endpoint", "-created_at", "-id"], name="batch_of_endpoint"),
+            models.Index(
+                fields=["-created_at", "-id"], name="batch_with_failures", condition=Q(failed__gt=0)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -176,12 +202,12 @@ class Batch(Owned):
         while True:
             was = Status(self.status)
             if to not in TRANSITIONS[was] or (was in TERMINAL) != ("attempt" in fields):
-                raise self.Conflict(self, to)
+                raise self.Conflict(self, f"become {to.label}")
             if self._swap(was, to, attempt, actor, reason, fields):
                 return
             self.refresh_from_db()
             if self.attempt != attempt:
-                raise self.Conflict(self, to)
+                raise self.Conflict(self, f"become {to.label}")
 
     def _swap(
         self, was: Status, to: Status, attempt: int, actor: str, reason: str, fields: dict[str, Any]
@@ -192,7 +218,7 @@ class Batch(Owned):
         if stamp := STAMPS.get(to):
             changes[stamp] = now
         if to in TERMINAL:
-            changes["held_file"] = None
+            changes |= {"held_file": None, **NOT_PAUSED}
         with transaction.atomic():
             rows = type(self).objects.filter(pk=self.pk, status=was, attempt=attempt)
             if not rows.update(**changes):
@@ -230,6 +256,32 @@ class Batch(Owned):
         """Let another worker take the present step at once."""
         rows = type(self).objects.filter(pk=self.pk, status=self.status, attempt=self.attempt)
         rows.update(step_lease_expires_at=None)
+
+    def pause(self, *, actor: str, reason: str = "") -> bool:
+        """Let no call begin until it is resumed; False if it is paused, or has nothing left to call."""
+        return self._set(
+            Q(paused_at__isnull=True),
+            paused_at=database_now(),
+            paused_by=actor,
+            pause_reason=reason,
+        )
+
+    def resume(self) -> bool:
+        """False if it was not paused."""
+        return self._set(Q(paused_at__isnull=False), **NOT_PAUSED)
+
+    def prioritize(self, priority: Priority) -> bool:
+        """False if it has that priority, or has nothing left to call."""
+        return self._set(~Q(priority=priority), priority=priority)
+
+    def _set(self, condition: Q, **changes: Any) -> bool:
+        """Change what holds for lines that are not called yet, by one conditional UPDATE."""
+        rows = type(self).objects.filter(
+            condition, pk=self.pk, status__in=(Status.VALIDATING, Status.IN_PROGRESS)
+        )
+        changed = bool(rows.update(**changes))
+        self.refresh_from_db()
+        return changed
 
     # Properties
 

@@ -140,8 +140,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 class Segment(models.Model):
     """Results of some lines of a shard: one immutable blob, its output lines, then its error lines, then its index.
 
-    A shard that is done has exactly one segment, with all its lines in input order. Error lines of a segment
-    from an earlier attempt of the batch no longer count: a requeue runs those lines again.
+    A shard that is done has exactly one segment, with all its lines in input order.
     """
 
     shard = models.ForeignKey(Shard, models.CASCADE, related_name="segments")
@@ -151,6 +150,10 @@ class Segment(models.Model):
     error_bytes = models.BigIntegerField()
     completed = models.PositiveIntegerField()
     failed = models.PositiveIntegerField()
+    causes = models.JSONField(null=True)  # of the failed lines: how many of each
+    # Which failed lines run again and so no longer count, since a requeue: {"causes": null or names, "lines": null or
+    # their indexes}, both null for all of them.
+    rerun = models.JSONField(null=True)
     input_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
@@ -160,3 +163,11 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.completed} + {self.failed}"
+
+    def still_fails(self, cause: str, index: int) -> bool:
+        """Whether a line that failed in this segment counts as failed."""
+        if self.rerun is None:
+            return True
+        causes, lines = self.rerun["causes"], self.rerun["lines"]
+        chosen = (causes is None or cause in causes) and (lines is None or index in lines)
+        return not chosen

@@ -76,6 +76,10 @@ class Upstream(models.Model):
     )
     paused_at = models.DateTimeField(null=True, blank=True)
     pause_reason = models.CharField(max_length=500, blank=True)
+    # What the engines find out: since when nobody gets an answer, and what they got instead.
+    down_at = models.DateTimeField(null=True, editable=False)
+    last_error = models.CharField(max_length=500, blank=True, editable=False)
+    last_error_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=database_now, editable=False)
 
     objects = UpstreamQuerySet.as_manager()
@@ -100,3 +104,15 @@ class Upstream(models.Model):
     def resume(self) -> bool:
         rows = type(self).objects.filter(pk=self.pk, paused_at__isnull=False)
         return bool(rows.update(paused_at=None, pause_reason=""))
+
+    @classmethod
+    def note_down(cls, pk: int, reason: str) -> None:
+        """It answers nobody, as far as one engine knows."""
+        now = database_now()
+        cls.objects.filter(pk=pk).update(last_error=reason[:500], last_error_at=now)
+        cls.objects.filter(pk=pk, down_at__isnull=True).update(down_at=now)
+
+    @classmethod
+    def note_up(cls, pk: int) -> None:
+        """It has answered somebody."""
+        cls.objects.filter(pk=pk, down_at__isnull=False).update(down_at=None)

@@ -128,7 +128,7 @@ def claimed(shard: Shard, lease: float = LEASE) -> Shard:
 
 def unanswered(shard: Shard) -> list[Request]:
     batch = Batch.objects.get(pk=shard.batch_id)
-    return journal.unanswered(shard, batch.attempt, batch.input_file_id)
+    return journal.unanswered(shard, batch.input_file_id)
 
 
 def run(batch: Batch, failing: Collection[str] = (), most: int | None = None) -> Batch:

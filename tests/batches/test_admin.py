@@ -13,7 +13,20 @@ from django.urls import reverse
 from accounts.models import Account, Owner
 from api.clock import database_now
 from batches import lifecycle
-from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Status, Upstream
+from batches.models import (
+    Batch,
+    BatchMinute,
+    Engine,
+    Host,
+    OwnerHour,
+    Pace,
+    Segment,
+    Shard,
+    Share,
+    Status,
+    TrafficSlice,
+    Upstream,
+)
 from files.content import save_blob, store
 from tests.factories import FileFactory, secret_of
 
@@ -56,6 +69,9 @@ def rows(batch: Batch, account: Account) -> None:
     Segment.objects.create(
         shard=shard, blob=blob, attempt=1, output_bytes=1, error_bytes=0, completed=1, failed=0
     )
+    BatchMinute.objects.create(batch=batch, minute=now)
+    TrafficSlice.objects.create(upstream=upstream, model="m", start=now)
+    OwnerHour.objects.create(owner="1:", account=account, hour=now)
 
 
 def staff(*permissions: str) -> Client:

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from accounts.models import Account
 from batches import results, validation
 from batches.management.commands import submit_batch
-from batches.models import Batch, Status
+from batches.models import Batch, Priority, Status
 from batches.verification import verify
 from files.content import blocks
 from files.models import File
@@ -264,3 +264,42 @@ def test_submit_batch_shows_why_a_file_was_refused(
     _, err, succeeded = call("submit_batch", source, "--endpoint", CHAT, "--wait")
     assert not succeeded
     assert "line 1: This line is not parseable as valid JSON." in err
+
+
+# pause_batch, resume_batch, prioritize_batch
+
+
+def test_pause_and_resume_name_who_and_why(batch: Batch) -> None:
+    assert call("pause_batch", batch.pk, "--reason", "costs")[2]
+    batch.refresh_from_db()
+    assert (batch.paused_by.split()[0], batch.pause_reason) == ("operator", "costs")
+
+    assert call("resume_batch", batch.pk)[2]
+    batch.refresh_from_db()
+    assert batch.paused_at is None
+
+
+def test_prioritize_takes_a_word(batch: Batch) -> None:
+    assert call("prioritize_batch", batch.pk, "--priority", "high")[2]
+    batch.refresh_from_db()
+    assert batch.priority == Priority.HIGH
+
+    assert not call("prioritize_batch", batch.pk, "--priority", "highest")[2]
+
+
+def test_an_ended_batch_refuses_them_in_words(batch: Batch) -> None:
+    completed(batch)
+
+    _, complaint, succeeded = call("pause_batch", batch.pk)
+
+    assert not succeeded
+    assert f"The batch {batch.pk} is completed and cannot be paused." in complaint
+
+
+def test_requeue_batch_takes_causes(account: Account) -> None:
+    batch = completed(start(account, 3), failing=("1",))
+    assert not call("requeue_batch", batch.pk, "--cause", "http_500")[2]
+
+    assert call("requeue_batch", batch.pk, "--cause", "http_400", "--cause", "http_500")[2]
+
+    assert status(batch) == Status.IN_PROGRESS

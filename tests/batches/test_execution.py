@@ -234,6 +234,27 @@ def test_no_more_calls_at_once_than_the_batch_allows(account: Account) -> None:
     assert end(batch, Status.COMPLETED).completed == 40
 
 
+def test_an_upstream_that_is_down_is_noted_and_so_is_its_return(account: Account) -> None:
+    seen: list[Upstream] = []
+
+    def look() -> None:
+        seen.extend(Upstream.objects.filter(down_at__isnull=False))
+
+    async def script(call: Call) -> bytes:
+        if not seen:
+            await with_rows(look)
+        return reply(USED) if seen else reply({}, 502)
+
+    with model_server(script):
+        batch = start(account, 12)
+        turn()
+
+    assert seen[0].last_error == "HTTP 502"
+    upstream = Upstream.objects.get()
+    assert (upstream.down_at, upstream.last_error) == (None, "HTTP 502")
+    assert end(batch, Status.COMPLETED).completed == 12
+
+
 def test_a_turn_begins_at_the_pace_that_was_found(account: Account) -> None:
     async def script(call: Call) -> bytes:
         await asyncio.sleep(0.01)

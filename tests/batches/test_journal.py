@@ -71,7 +71,7 @@ def test_what_is_recorded_needs_no_more_calls(shard: Shard) -> None:
     assert record(shard, 4, status=400)
 
     assert open_indexes(shard) == [0, 2]
-    assert journal.answered(shard, 1) == {1, 3, 4}
+    assert journal.answered(shard) == {1, 3, 4}
 
 
 def test_what_is_recorded_is_counted_with_its_tokens(batch: Batch, shard: Shard) -> None:
@@ -99,7 +99,7 @@ def test_the_index_says_of_each_line_what_people_ask(shard: Shard) -> None:
     record(shard, 2, 0)
     record(shard, 1, status=429)
 
-    kept = list(journal.kept_lines(shard, 1))
+    kept = list(journal.kept_lines(shard))
     assert [
         (one.entry.index, one.entry.completed, one.entry.status, one.entry.cause, one.entry.attempts)
         for one in kept
@@ -139,7 +139,7 @@ def test_a_finished_shard_is_one_blob_in_input_order(
     assert [json.loads(line)["custom_id"] for line in output.splitlines()] == ["0", "1", "2", "4"]
     assert [json.loads(line)["custom_id"] for line in error.splitlines()] == ["3"]
     assert (segment.completed, segment.failed, segment.input_tokens) == (4, 1, 8)
-    assert [one.entry.index for one in journal.kept_lines(shard, 1)] == list(range(5))
+    assert [one.entry.index for one in journal.kept_lines(shard)] == list(range(5))
     assert list(storage().keys_older_than(-3600)).count(segment.blob_id) == 1
     assert Blob.objects.exclude(pk=segment.blob_id).count() == 1  # the input's
 
@@ -268,7 +268,7 @@ def test_lost_input_is_missing_and_its_lines_get_stand_ins(batch: Batch, shard: 
 
     with pytest.raises(Missing):
         unanswered(shard)
-    requests = journal.lost_requests(shard, 1)
+    requests = journal.lost_requests(shard)
     assert [request.index for request in requests] == [0, 1, 3, 4]
     line = json.loads(journal.closed(requests[0], Code.INPUT_FILE_MISSING).line)
     assert (line["custom_id"], line["response"]) == (None, None)
@@ -303,7 +303,7 @@ def test_a_requeue_keeps_good_lines_and_runs_failures_again(batch: Batch) -> Non
 
 
 def kept(batch: Batch) -> list[journal.Kept]:
-    return list(journal.kept_lines(batch.shards.get(), batch.attempt))
+    return list(journal.kept_lines(batch.shards.get()))
 
 
 def line_of(one: journal.Kept) -> bytes:

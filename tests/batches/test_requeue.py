@@ -1,17 +1,24 @@
 """Requeue: the lines without a good result run again, in a new attempt and a new window."""
 
+from typing import Any
+
 import pytest
 from pytest_django import Settings
 
 from accounts.models import Account
 from api.clock import database_now
-from batches import lifecycle, results, validation
+from batches import journal, lifecycle, results, validation
 from batches.hints import waiting, waiting_calls
-from batches.models import TERMINAL, Batch, Shard, Status
+from batches.lifecycle import Rerun
+from batches.models import TERMINAL, Batch, Segment, Shard, Status
 from batches.verification import verify
 from files.models import File
 from tests.batches.factories import (
     HOUR,
+    LEASE,
+    answers,
+    claimed,
+    codes_of,
     ids_of,
     make_upstream,
     overdue,
@@ -21,6 +28,7 @@ from tests.batches.factories import (
     run,
     start,
     submit,
+    unanswered,
 )
 
 
@@ -37,8 +45,8 @@ def end(batch: Batch) -> Batch:
     return batch
 
 
-def requeue(batch: Batch, *, everything: bool = False) -> Batch:
-    lifecycle.requeue(batch, actor="me", reason="why", everything=everything)
+def requeue(batch: Batch, **which: Any) -> Batch:
+    lifecycle.requeue(batch, actor="me", reason="why", rerun=Rerun(**which))
     batch.refresh_from_db()
     assert verify(batch) == []
     return batch
@@ -203,3 +211,99 @@ def test_engines_are_called_and_the_history_says_who_and_why(account: Account) -
     last = batch.history.latest("id")
     assert (last.from_status, last.to_status, last.attempt) == ("completed", "in_progress", 2)
     assert (last.actor, last.reason) == ("me", "why")
+
+
+# Some of the failed lines
+
+
+def mixed(account: Account) -> Batch:
+    """Six lines in three shards: 0 is good, 1 and 2 fail with 400, 3, 4 and 5 are cut off by a cancel."""
+    batch = run(start(account, 6), failing=("1",), most=1)
+    shard = claimed(batch.shards.get(number=1))
+    assert journal.record(shard, 1, answers(unanswered(shard)[:1], failing=("2",)), LEASE)
+    Shard.objects.filter(pk=shard.pk).update(state=Shard.State.WAITING, lease_expires_at=None)
+    lifecycle.cancel(batch, actor="me")
+    end(batch)
+    assert (batch.completed, batch.failed) == (1, 5)
+    return batch
+
+
+def test_only_the_lines_of_a_cause_run_again(account: Account) -> None:
+    batch = requeue(mixed(account), causes=frozenset({"batch_cancelled"}))
+
+    assert (batch.completed, batch.failed) == (1, 2)
+    assert open_shards(batch) == [1, 2]
+    end(run(batch))
+    assert ids_of(batch.output_file_id) == ["0", "3", "4", "5"]
+    assert ids_of(batch.error_file_id) == ["1", "2"]
+
+
+def test_a_cause_can_be_run_again_after_another(account: Account) -> None:
+    batch = end(run(requeue(mixed(account), causes=frozenset({"batch_cancelled"}))))
+
+    end(run(requeue(batch, causes=frozenset({"http_400"}))))
+
+    assert ids_of(batch.output_file_id) == [str(number) for number in range(6)]
+    assert batch.error_file_id is None
+
+
+def test_only_chosen_lines_run_again(account: Account) -> None:
+    batch = requeue(mixed(account), lines={0: [0, 1], 2: [1]})  # line 0 did not fail
+
+    assert (batch.completed, batch.failed) == (1, 3)
+    assert open_shards(batch) == [0, 2]
+    end(run(batch, failing=("5",)))
+    assert ids_of(batch.output_file_id) == ["0", "1"]
+    assert ids_of(batch.error_file_id) == ["2", "3", "4", "5"]
+
+
+def test_a_choice_that_holds_no_failed_line_is_refused_and_changes_nothing(
+    account: Account,
+) -> None:
+    batch = mixed(account)
+    for which in ({"causes": frozenset({"http_500"})}, {"lines": {0: [0]}}, {"lines": {}}):
+        with pytest.raises(Batch.Conflict, match="it has no such lines"):
+            lifecycle.requeue(batch, actor="me", rerun=Rerun(**which))
+
+    batch.refresh_from_db()
+    assert (batch.status, batch.attempt, open_shards(batch)) == (Status.CANCELLED, 1, [])
+    assert not Segment.objects.exclude(rerun=None).exists()
+
+
+def test_a_partial_requeue_that_is_cut_short_keeps_the_other_failures(account: Account) -> None:
+    batch = requeue(mixed(account), causes=frozenset({"batch_cancelled"}))
+    lifecycle.cancel(batch, actor="me")
+    end(batch)
+
+    assert (batch.completed, batch.failed) == (1, 5)
+    assert sorted(codes_of(batch.error_file_id)) == ["", "", *["batch_cancelled"] * 3]
+
+
+def test_a_crash_in_a_partial_requeue_repeats_nothing_that_was_recorded(account: Account) -> None:
+    batch = requeue(mixed(account), causes=frozenset({"batch_cancelled"}))
+    shard = claimed(batch.shards.get(number=2))
+    assert journal.record(shard, 2, answers(unanswered(shard)[:1]), LEASE)
+
+    again = claimed(Shard.objects.get(pk=lapsed(shard).pk))
+
+    assert [request.index for request in unanswered(again)] == [1]
+
+
+def lapsed(shard: Shard) -> Shard:
+    Shard.objects.filter(pk=shard.pk).update(lease_expires_at=database_now() - HOUR)
+    return shard
+
+
+def test_segments_say_of_what_their_lines_failed(account: Account) -> None:
+    batch = mixed(account)
+
+    causes = list(batch.shards.order_by("number").values_list("segments__causes", flat=True))
+
+    assert causes == [
+        {"http_400": 1},
+        {"http_400": 1, "batch_cancelled": 1},
+        {"batch_cancelled": 2},
+    ]
+    Segment.objects.update(causes=None)  # as an earlier version wrote them
+    requeue(batch, causes=frozenset({"http_400"}))
+    assert (batch.failed, open_shards(batch)) == (3, [0, 1])

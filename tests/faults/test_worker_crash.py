@@ -136,7 +136,7 @@ def test_a_result_clears_a_shard_unless_its_lines_run_one_by_one(
     """A death that comes after progress says nothing of the lines that were done."""
     die_of(shard, deaths)
     claimed(shard)
-    requests = journal.unanswered(shard, 1, shard.batch.input_file_id)
+    requests = journal.unanswered(shard, shard.batch.input_file_id)
     lease = django_settings.BATCH_LEASE_SECONDS
     assert journal.record(shard, 1, answers(requests[:1]), lease)
     shard.refresh_from_db()

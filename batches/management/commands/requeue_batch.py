@@ -13,14 +13,21 @@ class Command(BatchCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
             "--all", action="store_true", help="Run every line again, those with good results too."
+        )
+        what.add_argument(
+            "--cause",
+            action="append",
+            metavar="CAUSE",
+            help="Of the failed lines only those of this cause, such as http_429; may be given again.",
         )
 
     def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
+        causes = frozenset(options["cause"]) if options["cause"] else None
+        rerun = lifecycle.Rerun(everything=options["all"], causes=causes)
         self.each(
             batch_ids,
-            lambda batch: lifecycle.requeue(
-                batch, actor=operator(), reason=reason, everything=options["all"]
-            ),
+            lambda batch: lifecycle.requeue(batch, actor=operator(), reason=reason, rerun=rerun),
         )
