@@ -124,7 +124,7 @@ class Rounds(threading.Thread):
             defaults={
                 "name": socket.gethostname(),
                 "pid": os.getpid(),
-                "version": str(settings.SPECTACULAR_SETTINGS["VERSION"]),
+                "version": settings.VERSION,
                 "slots": self._slots,
                 "started_at": self._started_at,
                 "lease_expires_at": now + datetime.timedelta(seconds=HOST_LEASE_SECONDS),

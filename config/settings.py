@@ -14,6 +14,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env(eager=False)  # every wrong variable is named, not only the first
 
 MB = 1024 * 1024
+VERSION = "0.1.0"  # of this service
 
 # The installation's own state
 
@@ -252,7 +253,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Longshore",
     "DESCRIPTION": "A self-hosted Batch API for language models.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["api.schema.without_aliases"],
