@@ -235,7 +235,7 @@ def workers(now: datetime.datetime) -> list[Worker]:
         "lease_expires_at",
     )
     rows: Any = hosts.union(engines, all=True)
-    found = [Worker(*row, row[-1] > now) for row in rows]
+    found = [Worker(*[*row, row[-1] > now]) for row in rows]
     return sorted(found, key=lambda one: (one.kind != "host", not one.alive, one.name, one.pid))
 
 
