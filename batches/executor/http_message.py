@@ -19,7 +19,7 @@ _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 # Lines of the head of a final answer that no two parsers could read differently.
 _PLAIN_STATUS = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 _PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
-MAX_KNOWN = 1024
+MAX_KNOWN, MAX_KNOWN_BYTES = 1024, 256  # lines kept, and how long each may be
 
 
 class Origin(NamedTuple):
@@ -143,10 +143,11 @@ class _Fields(dict[bytes, tuple[str, str]]):
         match = _PLAIN_FIELD.fullmatch(line)
         if match is None:
             raise KeyError
-        if len(self) >= MAX_KNOWN:
-            self.clear()
         field = match[1].decode().lower(), match[2].decode("latin-1").strip(" \t")
-        self[line] = field
+        if len(line) <= MAX_KNOWN_BYTES:
+            if len(self) >= MAX_KNOWN:
+                self.clear()
+            self[line] = field
         return field
 
 
