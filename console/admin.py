@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from console.acts import VERBS
 from console.models import Act, ActObject, kind_of
@@ -184,7 +185,7 @@ class OperatorAdmin(Page, UserAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         kwargs["widget"] = CheckboxSelectMultiple()
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
-        field.help_text = ""
+        field.label, field.help_text = "Roles", ""
         return field
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -227,15 +228,19 @@ class RoleAdmin(Page, GroupAdmin):
         return super().get_queryset(request).annotate(members=Count("user"))
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
-        kwargs["queryset"] = Permission.objects.filter(pk__in=list(self._meaningful()))
+        groups: dict[str, list[tuple[int, str]]] = {"Look at": [], "Do": [], "Make and change": []}
+        for permission, group in self._meaningful():
+            name = permission.name.removeprefix("Can ").removeprefix("view ")
+            groups[group].append((permission.pk, capfirst(name)))
+        known = [pk for choices in groups.values() for pk, _ in choices]
+        kwargs["queryset"] = Permission.objects.filter(pk__in=known)
         kwargs["widget"] = CheckboxSelectMultiple()
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
-        field.help_text = ""
-        field.label_from_instance = lambda permission: permission.name
+        field.help_text, field.choices = "", list(groups.items())
         return field
 
-    def _meaningful(self) -> Iterable[int]:
-        """The permissions that some page of the console asks for."""
+    def _meaningful(self) -> Iterable[tuple[Permission, str]]:
+        """The permissions that some page of the console asks for, each with the group it is shown in."""
         pages = {
             (model._meta.app_label, model._meta.model_name): page
             for model, page in self.admin_site._registry.items()
@@ -246,7 +251,8 @@ class RoleAdmin(Page, GroupAdmin):
             action = permission.codename.removesuffix(f"_{kind.model}")
             is_plain = action in ("view", "add", "change", "delete")
             if page is not None and (not is_plain or action in getattr(page, "grants", ())):
-                yield permission.pk
+                changes = "Make and change" if is_plain else "Do"
+                yield permission, "Look at" if action == "view" else changes
 
     @admin.display(description="operators")
     def operators(self, group: Any) -> Any:

@@ -161,7 +161,7 @@ def test_all_that_match_are_taken_across_pages(
     screen = show(operator, phone=True)
     screen.open(f"{LIST}?account=many")
 
-    screen.page.evaluate("document.getElementById('action-toggle').click()")
+    screen.page.get_by_label("Select all objects on this page").check()
     screen.page.get_by_role("button", name="Select all 51 that match").click()
     expect(screen.page.get_by_text("All 51 selected")).to_be_visible()
     screen.page.get_by_role("button", name="Cancel…").click()

@@ -1,5 +1,10 @@
-"""Every page, in both themes, on a desktop and on a phone: nothing is refused, nothing breaks, nothing moves."""
+"""Every page, in both themes, on a desktop and on a phone: nothing is refused, nothing breaks, nothing moves.
 
+SCREENSHOTS=DIRECTORY keeps a picture of each.
+"""
+
+import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,12 +48,20 @@ def flaws(screen: Screen, path: str) -> list[Any]:
     for theme in ("light", "dark"):
         screen.page.emulate_media(color_scheme=theme)
         screen.settle()
+        keep_picture(screen, path, theme)
         found += screen.troubles()
         if too_much := screen.width_too_much():
             found.append(f"{theme}: {too_much} px too wide")
         if (shifted := screen.shifted()) > MOST_SHIFT:
             found.append(f"{theme}: moved by {shifted:.3f}")
     return found
+
+
+def keep_picture(screen: Screen, path: str, theme: str) -> None:
+    if directory := os.environ.get("SCREENSHOTS"):
+        size = screen.page.viewport_size or {}
+        name = re.sub(r"\W+", "-", path).strip("-") or "front"
+        screen.page.screenshot(path=f"{directory}/{name}-{theme}-{size['width']}.png")
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
