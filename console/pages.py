@@ -232,10 +232,15 @@ class Page(admin.ModelAdmin):
     ) -> Any:
         context["verbs"] = self.verbs_for(request, obj) if obj else []
         context["name"] = self.admin_site.name_of(self.model)
-        context["may_see_log"] = request.user.has_perm("console.view_act")
+        is_acted_on = bool(self.verbs) or self.grants != ("view",)
+        context["may_see_log"] = is_acted_on and request.user.has_perm("console.view_act")
         context["title"] = visible(obj, TITLE_CHARS) if obj else f"Add {self.one}"
         context["subtitle"] = None
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        context = {"name": self.admin_site.name_of(self.model)}
+        return super().delete_view(request, object_id, context | (extra_context or {}))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """The operator log of one row."""

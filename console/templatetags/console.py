@@ -1,11 +1,10 @@
 """What templates write with: safe text, numbers, times, the small parts and the charts."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from django import template
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
@@ -37,20 +36,22 @@ def block(value: object, limit: int | None = None) -> str:
 
 
 @register.filter
+def seen(html: Any) -> SafeString:
+    """What Django has made of a value, with `visible` applied to it. Tags stay as they are: they hide nothing."""
+    return mark_safe(text.visible(conditional_escape(html), lines=True))  # noqa: S308 - escaped before
+
+
+@register.filter
 def labelled(cells: Iterable[str], headers: Iterable[dict[str, Any]]) -> list[SafeString]:
     """Give each cell of a row the name of its column, which a phone shows beside it."""
-    return [
-        mark_safe(_OPENING.sub(rf"\1 {_label(header)}", cell, count=1))  # noqa: S308 - written by Django
-        for cell, header in zip(cells, headers, strict=True)
-    ]
+    return [_labelled(cell, header) for cell, header in zip(cells, headers, strict=True)]
 
 
-_OPENING = re.compile(r"^(<t[dh])")
-
-
-def _label(header: dict[str, Any]) -> str:
+def _labelled(cell: str, header: dict[str, Any]) -> SafeString:
     name = "" if "action-checkbox" in header["class_attrib"] else capfirst(header["text"])
-    return format_html('data-label="{}"', name)
+    # Django writes each cell as <td ...> or <th ...>, and escapes what is in it.
+    opening, rest = mark_safe(cell[:3]), mark_safe(cell[3:])  # noqa: S308
+    return format_html('{} data-label="{}"{}', opening, name, seen(rest))
 
 
 @register.inclusion_tag("console/bars.html")

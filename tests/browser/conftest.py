@@ -38,6 +38,12 @@ WATCH = """
 """
 
 
+DRAWN = """async () => {
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+    await Promise.all(document.getAnimations().map((one) => one.finished));
+}"""
+
+
 class Screen:
     """A window of a browser, and whatever went wrong in it since it was last asked.
 
@@ -64,10 +70,8 @@ class Screen:
         return self.page.inner_text("body")
 
     def settle(self) -> None:
-        """Wait until what was loaded has been drawn."""
-        self.page.evaluate(
-            "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
-        )
+        """Wait until what was loaded has been drawn, and what fades has faded."""
+        self.page.evaluate(DRAWN)
 
     def troubles(self) -> list[str]:
         """Return what the browser complained of: scripts, policy, missing files, dialogs."""

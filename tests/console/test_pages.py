@@ -12,6 +12,7 @@ from accounts.models import Account, ExternalUser, Owner
 from batches.models import Batch
 from console import pages
 from console.pages import CappedPaginator, begins_with
+from console.parts import page_of
 from files.models import File
 from tests.batches.factories import submit
 from tests.console.operators import list_of, with_permissions
@@ -170,3 +171,17 @@ def test_rows_of_the_machine_cannot_be_made_or_removed_by_hand(
     url = list_of(Batch) + ("add/" if page == "add" else f"{batch.pk}/delete/")
 
     assert admin_client.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_no_cell_and_no_field_hides_what_strangers_wrote(admin_client: Client) -> None:
+    user = ExternalUser.objects.create(account=AccountFactory(), external_id="evil\u202egnp<b>")
+    file = FileFactory(Owner(user.account, user), filename="a\u200bb\u2066.jsonl")
+
+    pages = [list_of(ExternalUser), page_of(user), list_of(File), page_of(file)]
+
+    for page in pages:
+        told = admin_client.get(page).content.decode()
+        assert "\u202e" not in told
+        assert "\u200b" not in told
+        assert "<b>" not in told
+        assert "evil⟨U+202E⟩gnp&lt;b&gt;" in told
