@@ -244,11 +244,8 @@ def _apply(act: Act, verb: Verb, object_id: str) -> tuple[str, bool]:
             return verb.do(row, act) or verb.done, False
     except refusals as refusal:
         return f"refused: {visible(refusal, OUTCOME_CHARS)}", True
-    except (
-        OperationalError,
-        InterfaceError,
-    ):  # the database is away or busy: all of it is tried again
-        raise
+    except (OperationalError, InterfaceError):
+        raise  # the database is away or busy: all of it is tried again
     except Exception as error:  # a mistake with one object must not keep the others waiting
         logger.exception("Act %s: could not %s %s.", act.pk, act.verb, object_id)
         return f"failed: {type(error).__name__}; the service's log has more", True

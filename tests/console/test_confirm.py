@@ -238,6 +238,13 @@ def test_the_permission_is_checked_at_the_answer(operator: Client, batch: Batch)
     assert status_of(batch) == Status.IN_PROGRESS
 
 
+def test_who_may_not_see_a_row_learns_nothing_of_it(batch: Batch) -> None:
+    client = with_permissions("batches.cancel_batch")
+
+    assert client.get(button_of(batch)).status_code == 403
+    assert client.get(list_of(Batch)).status_code == 403
+
+
 def test_a_button_that_may_not_be_pressed_is_not_there(batch: Batch) -> None:
     told = with_permissions("batches.view_batch").get(list_of(Batch)).content.decode()
 

@@ -47,13 +47,13 @@ def test_black_on_white_is_the_most_there_is() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("text", "ground"), TEXTS, ids="-on-".join)
+@pytest.mark.parametrize(("text", "ground"), TEXTS)
 def test_text_can_be_read(text: str, ground: str, theme: str) -> None:
     assert contrast(COLOURS[text][theme], COLOURS[ground][theme]) >= 4.5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("shape", "ground"), SHAPES, ids="-on-".join)
+@pytest.mark.parametrize(("shape", "ground"), SHAPES)
 def test_shapes_can_be_recognised(shape: str, ground: str, theme: str) -> None:
     assert contrast(COLOURS[shape][theme], COLOURS[ground][theme]) >= 3
 

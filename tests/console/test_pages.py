@@ -40,7 +40,11 @@ def test_a_count_stops_at_its_cap(account: Account, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pages, "MOST_COUNTED", 3)
 
     paginator = CappedPaginator(Batch.objects.order_by("pk"), 2)
+    with CaptureQueriesContext(connection) as asked:
+        assert paginator.count == 3
 
+    assert "LIMIT 4" in asked[0]["sql"]
+    assert "ORDER BY" not in asked[0]["sql"]
     assert (paginator.count, paginator.is_capped, paginator.num_pages) == (3, True, 2)
     assert not CappedPaginator(Batch.objects.filter(total=1).order_by("pk"), 2).is_capped
 
