@@ -37,7 +37,7 @@ def sweep() -> None:
 
 
 def purge() -> None:
-    """Remove expired files, bytes that no row names, and old failures of tasks and logins."""
+    """Remove expired files, bytes that no row names, old failures of tasks and logins, and dead sessions."""
     purge_files()
     sweeping.forget_failures()
     logins.purge()

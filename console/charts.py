@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from console.text import short_number
+from console.text import number, share, short_number
 
 BOX = 1000
 GAP = 0.22  # of a column's room, left empty
@@ -31,6 +31,22 @@ class Progress:
     @property
     def failed_width(self) -> float:
         return self._width(self.failed)
+
+    @property
+    def told(self) -> str:
+        """The bar in words."""
+        failed = f", {number(self.failed)} failed" if self.failed else ""
+        return f"{number(self.done)} done{failed} of {number(self.total)}"
+
+    @property
+    def ended_text(self) -> str:
+        return number(self.done + self.failed) if self.total else ""
+
+    @property
+    def rest_text(self) -> str:
+        if not self.total:
+            return "not counted yet"
+        return f"of {number(self.total)} · {share(self.done + self.failed, self.total)}"
 
     def _width(self, part: int) -> float:
         return round(BOX * part / self.total, 1) if self.total else 0

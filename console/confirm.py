@@ -56,7 +56,7 @@ def confirm(
         raise PermissionDenied
     answer = request.POST if ANSWERED in request.POST else None
     reason = ReasonForm(answer, initial={"token": acts.new_token()}, label_suffix="")
-    questions = verb.form(answer, label_suffix="") if verb.form else None
+    questions = verb.form(answer, prefix="with", label_suffix="") if verb.form else None
     if answer and reason.is_valid() and (questions is None or questions.is_valid()):
         try:
             act = acts.begin(

@@ -8,6 +8,7 @@ import hashlib
 import math
 
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.db.models import QuerySet
 
 from api.clock import database_now
@@ -37,7 +38,8 @@ def succeeded(username: str, origin: str) -> None:
 
 
 def purge() -> int:
-    """Remove failures that count no more; returns how many."""
+    """Remove failures that count no more, and sessions that are over; returns how many failures."""
+    SessionStore.clear_expired()
     old = LoginFailure.objects.filter(at__lt=LoginFailure.since(settings.LOGIN_LOCK_SECONDS))
     return old.delete()[0]
 

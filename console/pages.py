@@ -14,12 +14,13 @@ from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from api.clock import database_now
-from console import acts
+from console import acts, live
 from console.acts import By, Verb
 from console.confirm import confirm
+from console.live import Change
 from console.models import ActObject, kind_of
 from console.parts import page_of
 from console.text import visible
@@ -188,6 +189,26 @@ class Page(admin.ModelAdmin):
             chosen += [f"{spec.title}: {name}" for name in _chosen(spec, changelist)]
         return "; ".join(chosen)
 
+    # Moving by itself
+
+    def changes_of(self, row: Any) -> dict[str, Change]:
+        """What of a row in the list may have changed, by the key its parts follow. A page that is live overrides it."""
+        return {}
+
+    @property
+    def live_url(self) -> str:
+        """Where the list asks for changes; empty when it stands still."""
+        if type(self).changes_of is Page.changes_of:
+            return ""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_live")
+
+    def live_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        wanted = request.GET.getlist("row")[: self.list_per_page]
+        rows = self.get_queryset(request).filter(pk__in=wanted)
+        return live.answer((str(row.pk), self.changes_of(row)) for row in rows)
+
     # Finding rows
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any] | None:
@@ -208,9 +229,13 @@ class Page(admin.ModelAdmin):
     # Pages
 
     def get_urls(self) -> list[URLPattern]:
-        name = f"{self.opts.app_label}_{self.opts.model_name}_do"
-        view = self.admin_site.admin_view(self.ask_about)
-        return [path("<path:object_id>/do/<slug:slug>/", view, name=name), *super().get_urls()]
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        ask, live_view = map(self.admin_site.admin_view, (self.ask_about, self.live_view))
+        return [
+            path("<path:object_id>/do/<slug:slug>/", ask, name=f"{name}_do"),
+            path("live/", live_view, name=f"{name}_live"),
+            *super().get_urls(),
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title = self.admin_site.name_of(self.model)

@@ -13,18 +13,30 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from console.charts import BOX, Progress, sparkline
-from console.text import ago, number, share, visible
+from console.text import ago, number, visible
 
 CELL_CHARS = 60
 ID_CHARS = 15  # batch_ and nine digits tell any two apart
 EMPTY = "\u2013"  # a dash
 
 
-def badge(text: object, tone: str = "calm", told: str = "") -> SafeString:
-    """A state in one word. Its tone (good, bad, warn, live, calm, idle) only repeats it, for the eye."""
+def badge(text: object, tone: str = "calm", told: str = "", live: str = "") -> SafeString:
+    """A state in one word. Its tone (good, bad, warn, live, calm, idle) only repeats it, for the eye.
+
+    live: the key under which `console.live` may say that it has changed.
+    """
     return format_html(
-        '<span class="badge {}" title="{}">{}</span>', tone, told, visible(text, CELL_CHARS)
+        '<span class="badge {}" title="{}"{}>{}</span>',
+        tone,
+        told,
+        followed(live),
+        visible(text, CELL_CHARS),
     )
+
+
+def followed(live: str) -> SafeString:
+    """The attribute that lets a part follow what `console.live` says under this key."""
+    return format_html(' data-live="{}"', live) if live else SafeString()
 
 
 def icon(name: str) -> SafeString:
@@ -69,36 +81,32 @@ def short_id(identifier: str, url: str = "") -> SafeString:
     )
 
 
-def progress_bar(progress: Progress) -> SafeString:
+def progress_bar(progress: Progress, live: str = "") -> SafeString:
     """A bar in two colours over what is still to do."""
     return format_html(
-        '<svg class="bar" viewBox="0 0 {box} 1" preserveAspectRatio="none" role="img" aria-label="{told}">'
-        '<rect class="done" width="{done}" height="1"/>'
-        '<rect class="failed" x="{done}" width="{failed}" height="1"/></svg>',
+        '<svg class="bar" viewBox="0 0 {box} 1" preserveAspectRatio="none" role="img" aria-label="{told}"{bar}>'
+        '<rect class="done" x="0" width="{done}" height="1"{left}/>'
+        '<rect class="failed" x="{done}" width="{failed}" height="1"{right}/></svg>',
         box=BOX,
-        told=_told(progress),
+        told=progress.told,
         done=progress.done_width,
         failed=progress.failed_width,
+        bar=followed(live and f"{live}.bar"),
+        left=followed(live and f"{live}.done"),
+        right=followed(live and f"{live}.failed"),
     )
 
 
-def progress_cell(progress: Progress) -> SafeString:
-    """The bar, and beside it the numbers it stands for."""
-    if not progress.total:
-        return format_html('<span class="quiet">{}</span>', EMPTY)
-    ended = progress.done + progress.failed
+def progress_cell(progress: Progress, live: str = "") -> SafeString:
+    """The bar, and below it the numbers it stands for."""
     return format_html(
-        '<span class="progress">{}<span class="figures">{} <span class="quiet">of {} · {}</span></span></span>',
-        progress_bar(progress),
-        number(ended),
-        number(progress.total),
-        share(ended, progress.total),
+        '<span class="progress">{}<span class="figures"><span{}>{}</span> <span class="quiet"{}>{}</span></span></span>',
+        progress_bar(progress, live),
+        followed(live and f"{live}.ended"),
+        progress.ended_text,
+        followed(live and f"{live}.rest"),
+        progress.rest_text,
     )
-
-
-def _told(progress: Progress) -> str:
-    failed = f", {number(progress.failed)} failed" if progress.failed else ""
-    return f"{number(progress.done)} done{failed} of {number(progress.total)}"
 
 
 def spark(values: Sequence[float | None]) -> SafeString:
@@ -127,11 +135,11 @@ def moment(value: datetime.datetime | None, now: datetime.datetime | None = None
     )
 
 
-def figures(value: float | None) -> SafeString:
+def figures(value: float | None, live: str = "") -> SafeString:
     """A number in a column of numbers; nothing is quieter than something."""
-    if value is None:
-        return format_html('<span class="quiet">{}</span>', EMPTY)
-    return format_html('<span class="{}">{}</span>', "figures" if value else "quiet", number(value))
+    tone = "figures" if value else "figures quiet"
+    shown = EMPTY if value is None else number(value)
+    return format_html('<span class="{}"{}>{}</span>', tone, followed(live), shown)
 
 
 def two_lines(first: Any, second: Any) -> SafeString:

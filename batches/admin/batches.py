@@ -9,9 +9,11 @@ from django.http import HttpRequest
 from accounts.pages import AccountFilter, ExternalUserFilter, OwnedLook
 from batches import acts
 from batches.models import TERMINAL, Batch, Status, Transition
+from console import live
 from console.charts import Progress
 from console.pages import MOST_COUNTED, Look, ReadOnly, Tabs
 from console.parts import badge, figures, moment, page_of, progress_cell, short_id, two_lines
+from console.text import number
 
 TONES = {
     Status.VALIDATING: "calm",
@@ -26,12 +28,19 @@ TONES = {
 ACTIVE = [status for status in Status if status not in TERMINAL]
 
 
-def status_badge(batch: Batch) -> Any:
-    """The state; a batch of which nothing is done yet waits, although its state says that it goes on."""
+def state_of(batch: Batch) -> tuple[str, str, str]:
+    """What a badge says of the state, its tone, and more about it.
+
+    A batch of which nothing is done yet waits, although its state says that it goes on.
+    """
     if batch.status == Status.IN_PROGRESS and not batch.completed + batch.failed:
-        return badge("queued", "calm", "in progress; no line is done yet")
+        return "queued", "calm", "in progress; no line is done yet"
     status = Status(batch.status)
-    return badge(status.label, TONES[status])
+    return status.label, TONES[status], ""
+
+
+def progress_of(batch: Batch) -> Progress:
+    return Progress(batch.completed, batch.failed, batch.total)
 
 
 class StatusTabs(Tabs):
@@ -90,6 +99,10 @@ class BatchAdmin(OwnedLook):
     def get_readonly_fields(self, request: HttpRequest, obj: Batch | None = None) -> list[str]:
         return ["input_file_id", "output_file_id", "error_file_id"]
 
+    def changes_of(self, batch: Batch) -> dict[str, live.Change]:
+        changes = {"state": live.badge(*state_of(batch)), "lost": live.text(number(batch.failed))}
+        return changes | live.progress(progress_of(batch))
+
     @admin.display(description="batch")
     def batch(self, batch: Batch) -> Any:
         shown = short_id(batch.pk, page_of(batch))
@@ -98,15 +111,15 @@ class BatchAdmin(OwnedLook):
 
     @admin.display(description="status")
     def state(self, batch: Batch) -> Any:
-        return status_badge(batch)
+        return badge(*state_of(batch), live=f"{batch.pk}.state")
 
     @admin.display(description="progress")
     def progress(self, batch: Batch) -> Any:
-        return progress_cell(Progress(batch.completed, batch.failed, batch.total))
+        return progress_cell(progress_of(batch), live=batch.pk)
 
     @admin.display(description="failed")
     def lost(self, batch: Batch) -> Any:
-        return figures(batch.failed)
+        return figures(batch.failed, live=f"{batch.pk}.lost")
 
     @admin.display(description="model")
     def runs(self, batch: Batch) -> Any:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from playwright.sync_api import Route, expect
 
 from accounts.models import ApiKey
+from batches.models import Batch
 from tests.batches.factories import start
 from tests.browser.conftest import Show
 from tests.factories import AccountFactory, secret_of
@@ -173,6 +174,23 @@ def test_the_secret_of_a_new_key_is_shown_once(show: Show, superuser: User) -> N
     expect(screen.page.get_by_text("The secret was shown once")).to_be_visible()
     screen.page.go_back()
     assert secret not in screen.page.content()
+    assert screen.troubles() == []
+
+
+def test_progress_moves_without_loading_the_page_again(show: Show, superuser: User) -> None:
+    batch = start(AccountFactory(), 10)
+    screen = show(superuser)
+    screen.open(BATCHES)
+    expect(screen.page.get_by_text("queued")).to_be_visible()
+    screen.page.evaluate("window.same = true")
+
+    Batch.objects.filter(pk=batch.pk).update(completed=4, failed=1)
+
+    expect(screen.page.get_by_text("of 10 · 50 %")).to_be_visible()
+    expect(screen.page.get_by_text("in progress", exact=True)).to_be_visible()
+    expect(screen.page.locator("rect.done")).to_have_attribute("width", "400")
+    expect(screen.page.locator("rect.failed")).to_have_attribute("x", "400")
+    assert screen.page.evaluate("window.same")
     assert screen.troubles() == []
 
 

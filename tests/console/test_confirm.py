@@ -1,13 +1,17 @@
 """Between an operator and an act stands a page that says all of it, asks why, and is sent twice without harm."""
 
+import dataclasses
 from typing import Any
 
 import pytest
+from django import forms
+from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Account
+from batches.acts import CANCEL as CANCEL_VERB
 from batches.models import Batch, Status
 from console import acts, confirm
 from console.models import Act
@@ -210,6 +214,35 @@ def test_what_takes_longer_goes_on_by_itself(
 
     assert "1 still to do, which goes on by itself." in page.content.decode()
     assert rung == [("carry_on_act", str(Act.objects.get().pk))]
+
+
+class Question(forms.Form):
+    priority = forms.IntegerField(max_value=9, help_text="9 comes first.")
+
+
+def test_a_verb_may_ask_more(
+    operator: Client, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    verbs = dict(acts.VERBS)
+    asking = dataclasses.replace(
+        CANCEL_VERB,
+        name="rank batches",
+        form=Question,
+        do=lambda row, act: heard.append(act.parameters),
+    )
+    monkeypatch.setattr(admin.site._registry[Batch], "verbs", [asking])
+    page = ask(operator, "rank-batches", batch)
+    assert "9 comes first." in page.content.decode()
+
+    wrong = answer(operator, page, reason="", **{"with-priority": "10"})
+    assert wrong.content.decode().count('class="errorlist"') == 2
+    answer(operator, page, **{"with-priority": "7"})
+
+    assert heard == [{"priority": 7}]
+    assert Act.objects.get().parameters == {"priority": 7}
+    acts.VERBS.clear()
+    acts.VERBS.update(verbs)
 
 
 # Who may

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
@@ -164,6 +165,19 @@ def test_old_failures_are_purged(anna: User) -> None:
 
     assert logins.purge() == 2
     assert LoginFailure.objects.count() == 1
+
+
+def test_sessions_that_are_over_are_purged(anna: User) -> None:
+    log_in(PASSWORD)
+    log_in(PASSWORD)
+    over = Session.objects.all()[0]
+    over.expire_date -= datetime.timedelta(days=1)
+    over.save()
+
+    logins.purge()
+
+    assert Session.objects.count() == 1
+    assert over not in Session.objects.all()
 
 
 @pytest.mark.django_db(transaction=True)
