@@ -1,6 +1,7 @@
 """What templates write with: safe text, numbers, times, the small parts and the charts."""
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 from django import template
@@ -44,10 +45,13 @@ def seen(html: Any) -> SafeString:
 @register.filter
 def labelled(cells: Iterable[str], headers: Iterable[dict[str, Any]]) -> list[SafeString]:
     """Give each cell of a row the name of its column, which a phone shows beside it."""
-    return [_labelled(cell, header) for cell, header in zip(cells, headers, strict=True)]
+    # Django adds a last, hidden cell where a list can be edited.
+    nameless = {"text": "", "class_attrib": ""}
+    pairs = zip_longest(cells, headers, fillvalue=nameless)
+    return [_labelled(cell, header) for cell, header in pairs]
 
 
-def _labelled(cell: str, header: dict[str, Any]) -> SafeString:
+def _labelled(cell: Any, header: dict[str, Any]) -> SafeString:
     name = "" if "action-checkbox" in header["class_attrib"] else capfirst(header["text"])
     # Django writes each cell as <td ...> or <th ...>, and escapes what is in it.
     opening, rest = mark_safe(cell[:3]), mark_safe(cell[3:])  # noqa: S308
