@@ -187,7 +187,7 @@ class Page(admin.ModelAdmin):
         chosen = [f"search “{changelist.query}”"] if changelist.query else []
         for spec in changelist.filter_specs:
             chosen += [f"{spec.title}: {name}" for name in _chosen(spec, changelist)]
-        return "; ".join(chosen)
+        return "; ".join(chosen) or "no filter: everything"
 
     # Moving by itself
 

@@ -167,7 +167,7 @@ def test_all_that_match_are_taken_across_pages(
     screen.page.get_by_role("button", name="Cancel…").click()
 
     expect(screen.page.get_by_role("heading", name="Cancel 51 batches?")).to_be_visible()
-    expect(screen.page.get_by_text("All that match account: many.")).to_be_visible()
+    expect(screen.page.get_by_text("All that match (account: many).")).to_be_visible()
     assert screen.width_too_much() == 0
 
 

@@ -165,6 +165,12 @@ def test_all_that_match_the_filter_are_written_down_at_the_answer(
     assert found == {batch.pk, later.pk}
 
 
+def test_all_without_a_filter_is_called_everything(operator: Client, batch: Batch) -> None:
+    page = ask(operator, CANCEL, batch, across=True)
+
+    assert "All that match (no filter: everything)." in page.content.decode()
+
+
 def test_the_search_is_part_of_the_filter(operator: Client, batch: Batch) -> None:
     start(AccountFactory(), 1)
 
