@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any, Self, cast
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from api.clock import DatabaseNow, database_now
@@ -32,8 +32,20 @@ class Account(models.Model):
     )
     created_at = models.DateTimeField(default=database_now, editable=False)
 
+    class Meta:
+        permissions = [("suspend_account", "Can suspend and reinstate accounts")]
+
     def __str__(self) -> str:
         return self.name
+
+    # Mutators
+
+    def suspend(self) -> bool:
+        """Refuse its keys from now on; what runs goes on. False if it was suspended already."""
+        return bool(type(self).objects.filter(pk=self.pk, is_active=True).update(is_active=False))
+
+    def reinstate(self) -> bool:
+        return bool(type(self).objects.filter(pk=self.pk, is_active=False).update(is_active=True))
 
 
 class ExternalUser(models.Model):
@@ -44,6 +56,7 @@ class ExternalUser(models.Model):
     created_at = models.DateTimeField(default=database_now, editable=False)
 
     class Meta:
+        permissions = [("suspend_externaluser", "Can suspend and reinstate external users")]
         constraints = [
             models.UniqueConstraint(fields=["account", "external_id"], name="one_external_user")
         ]
@@ -69,6 +82,15 @@ class OwnedQuerySet(models.QuerySet[Any]):
         if owner.external_user is None:
             return self.filter(account=owner.account, external_user__isnull=True)
         return self.filter(account=owner.account, external_user=owner.external_user)
+
+    def owners(self, most: int) -> dict[str, int]:
+        """How many of the rows each owner has, of those `most` who have the most."""
+        names = ("account__name", "external_user__external_id")
+        counted = self.order_by().values_list(*names).annotate(rows=Count("pk"))
+        return {
+            f"{account} / {user}" if user else account: rows
+            for account, user, rows in counted.order_by("-rows", *names)[:most]
+        }
 
     def own(self, owner: Owner, pk: str) -> Any:
         """The row of this id if it belongs to exactly this owner, else None."""
@@ -166,17 +188,21 @@ class ApiKey(models.Model):
 
     objects = ApiKeyQuerySet.as_manager()
 
+    class Meta:
+        verbose_name = "API key"
+        permissions = [("revoke_apikey", "Can revoke API keys")]
+
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
 
     # Mutators
 
-    def revoke(self) -> None:
-        """End the key at once; a key that is revoked stays so."""
-        type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(
-            revoked_at=database_now()
-        )
+    def revoke(self) -> bool:
+        """End the key at once; a key that is revoked stays so. False if it was before."""
+        rows = type(self).objects.filter(pk=self.pk, revoked_at__isnull=True)
+        revoked = rows.update(revoked_at=database_now())
         self.refresh_from_db(fields=["revoked_at"])
+        return bool(revoked)
 
     def touch(self, now: datetime.datetime) -> None:
         """Note the use, at most once a minute, so that a busy key is not a busy row."""

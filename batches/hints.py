@@ -11,7 +11,7 @@ from django_q.signing import BadSignature, SignedPackage
 from django_q.tasks import async_task
 
 Cluster = Literal["control", "engine"]
-Task = Literal["validate_batch", "finalize_batch", "run_turn", "sweep", "purge"]
+Task = Literal["validate_batch", "finalize_batch", "run_turn", "carry_on_act", "sweep", "purge"]
 
 TASKS = "batches.tasks"
 # A hint is acknowledged even when its task fails, and leaves no record: what must run again is found in the rows.

@@ -12,6 +12,7 @@ from api.clock import database_now
 from batches import traffic
 from batches.hints import Cluster, Task, ring, waiting, waiting_calls
 from batches.models import Batch, Engine, Host, Shard, Status
+from console.acts import unfinished
 
 MOST_RINGS = 500  # in the queue at once; the next pass rings for the rest
 BURIED_AFTER = datetime.timedelta(hours=1)
@@ -87,7 +88,7 @@ def claimable_shards(now: datetime.datetime, most: int) -> int:
 
 
 def _ring_steps(now: datetime.datetime) -> int:
-    due: list[tuple[Task, str]] = []
+    due: list[tuple[Task, str]] = [("carry_on_act", str(act_id)) for act_id in unfinished()]
     for task, batches in _steps_due(now):
         # Never tried ones first, then by how long ago the last try was given up.
         order = (F("step_lease_expires_at").asc(nulls_first=True), "created_at")

@@ -3,8 +3,9 @@
 validate_batch -> run_turn (any number) -> finalize_batch; sweep wakes whatever was lost on the way.
 """
 
-from batches import cluster, execution, results, traffic, validation
+from batches import acts, cluster, execution, results, traffic, validation
 from batches import sweep as sweeping
+from console import logins
 from files.sweep import purge_files
 
 
@@ -25,13 +26,19 @@ def finalize_batch(batch_id: str) -> None:
     results.finalize(batch_id)
 
 
+def carry_on_act(act_id: str) -> None:
+    """Go on with what an operator has begun."""
+    acts.carry_on(int(act_id))
+
+
 def sweep() -> None:
     """Find what is due and has no living owner, and wake it."""
     sweeping.sweep()
 
 
 def purge() -> None:
-    """Remove expired files, bytes that no row names, old failures of tasks and old traffic."""
+    """Remove expired files, bytes that no row names, old failures of tasks and logins, dead sessions and old traffic."""
     purge_files()
     sweeping.forget_failures()
+    logins.purge()
     traffic.forget()

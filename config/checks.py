@@ -117,6 +117,18 @@ def debug_stays_at_home(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def proxies_are_counted(**_: Any) -> list[CheckMessage]:
+    if not settings.HTTPS or settings.PROXIES:
+        return []
+    return [
+        Warning(
+            "HTTPS is on, which takes a proxy, and PROXIES is 0.",
+            hint="Set PROXIES to the number of your proxies, or failed logins of all callers count as the proxy's.",
+            id="longshore.W011",
+        )
+    ]
+
+
 def windows_can_be_read(**_: Any) -> list[CheckMessage]:
     return _unreadable("BATCH_COMPLETION_WINDOWS", WINDOW, "Write whole hours, as in 24h.", "E009")
 
@@ -135,6 +147,7 @@ CHECKS: Sequence[Callable[..., list[CheckMessage]]] = (
     sqlite_takes_writers_in_turn,
     storage_is_writable,
     debug_stays_at_home,
+    proxies_are_counted,
     windows_can_be_read,
     endpoints_can_be_read,
 )

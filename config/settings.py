@@ -49,7 +49,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.bool("HTTPS", False)  # the service is reached by https only, through a proxy
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.apps.OperatorsConfig",  # django.contrib.admin, with the site of ours
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "console",
     "accounts",
     "files",
     "batches",
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "api.middleware.RequestIdMiddleware",
+    "console.policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -94,6 +96,7 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
+FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -119,6 +122,14 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 X_FRAME_OPTIONS = "DENY"
+
+# Operators: their sessions, and how often a login may fail
+
+PROXIES = env.int("PROXIES", 0, validate=validate.Range(min=0))  # ours, in front of the service
+SESSION_COOKIE_AGE = 12 * 3600
+LOGIN_FAILURES = env.int("LOGIN_FAILURES", 5, validate=validate.Range(min=1))
+LOGIN_FAILURES_OF_ADDRESS = env.int("LOGIN_FAILURES_OF_ADDRESS", 50, validate=validate.Range(min=1))
+LOGIN_LOCK_SECONDS = env.int("LOGIN_LOCK_SECONDS", 900, validate=validate.Range(min=1))
 
 # Database
 

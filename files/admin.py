@@ -3,22 +3,12 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
 
+from accounts.pages import AccountFilter, ExternalUserFilter, OwnedLook
+from console.pages import Look, ReadOnly, begins_with
+from console.parts import badge, moment, page_of, short_id, two_lines
+from console.text import size
 from files.models import Blob, File, FilePart
-
-
-class ReadOnly:
-    """Permissions of an admin whose rows are written by the service alone."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class FilePartInline(ReadOnly, admin.TabularInline):
@@ -29,22 +19,12 @@ class FilePartInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(File)
-class FileAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = [
-        "id",
-        "filename",
-        "purpose",
-        "bytes",
-        "account",
-        "external_user",
-        "created_at",
-        "expires_at",
-    ]
-    list_select_related = ["account", "external_user__account"]
-    list_filter = ["purpose", "account"]
-    search_fields = ["id", "filename", "sha256"]
-    show_full_result_count = False  # with a million rows each of these takes seconds
-    show_facets = admin.ShowFacets.NEVER
+class FileAdmin(OwnedLook):
+    list_display = ["file", "owner", "used_for", "weight", "created", "expires"]
+    list_display_links = None
+    list_filter = ["purpose", AccountFilter, ExternalUserFilter]
+    search_help_text = "Id, external user or account"
+    id_prefix = "file-"
     ordering = ["-created_at", "-id"]
     fields = [
         ("id", "filename", "purpose"),
@@ -54,10 +34,34 @@ class FileAdmin(ReadOnly, admin.ModelAdmin):
     ]
     inlines = [FilePartInline]
 
+    @admin.display(description="file")
+    def file(self, file: File) -> Any:
+        return two_lines(short_id(file.pk, page_of(file)), file.filename)
+
+    @admin.display(description="purpose")
+    def used_for(self, file: File) -> Any:
+        return badge(file.purpose)
+
+    @admin.display(description="size")
+    def weight(self, file: File) -> Any:
+        return size(file.bytes)
+
+    @admin.display(description="created")
+    def created(self, file: File) -> Any:
+        return moment(file.created_at)
+
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, file: Any) -> Any:
+        return moment(file.expires_at, file.seen_at)
+
 
 @admin.register(Blob)
-class BlobAdmin(ReadOnly, admin.ModelAdmin):
+class BlobAdmin(Look):
     list_display = ["key", "bytes", "sha256", "created_at"]
-    search_fields = ["key", "sha256"]
+    search_fields = ["key"]
+    search_help_text = "Beginning of the key"
     ordering = ["-created_at"]
     fields = ["key", "bytes", "sha256", "created_at"]
+
+    def find(self, rows: Any, text: str) -> Any:
+        return rows.filter(begins_with("key", text))

@@ -54,7 +54,7 @@ def checks(scratch: str) -> dict[str, list[str]]:
     """The commands of every check besides pytest, by the name of its part."""
     manage = [PYTHON, "manage.py"]
     schema = ["spectacular", "--validate", "--fail-on-warn", "--file", f"{scratch}/openapi.yaml"]
-    packages = ["config", "batches", "files", "accounts", "api", "simulator", "tools"]
+    packages = ["config", "batches", "files", "accounts", "console", "api", "simulator", "tools"]
     return {
         "lint": [PYTHON, "-m", "ruff", "check", "."],
         "format": [PYTHON, "-m", "ruff", "format", "--check", "."],

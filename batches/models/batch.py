@@ -161,6 +161,11 @@ class Batch(Owned):
         permissions = [
             ("cancel_batch", "Can cancel batches"),
             ("requeue_batch", "Can requeue batches"),
+            ("pause_batch", "Can pause and resume batches"),
+            ("expire_batch", "Can close the window of batches"),
+            ("prioritize_batch", "Can change the priority of batches"),
+            ("export_batch", "Can export the list of batches"),
+            ("view_content", "Can read prompts and answers"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -84,6 +84,12 @@ class Upstream(models.Model):
 
     objects = UpstreamQuerySet.as_manager()
 
+    class Meta:
+        permissions = [
+            ("pause_upstream", "Can pause and resume upstreams"),
+            ("test_upstream", "Can test upstreams with a real call"),
+        ]
+
     def __str__(self) -> str:
         return self.name
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -14,6 +14,7 @@ from accounts.models import Account, Owner
 from api.clock import database_now
 from batches import lifecycle
 from batches.models import (
+    TERMINAL,
     Batch,
     BatchMinute,
     Engine,
@@ -28,6 +29,8 @@ from batches.models import (
     Upstream,
 )
 from files.content import save_blob, store
+from tests.batches.factories import reach, start, submit
+from tests.console.operators import list_of
 from tests.factories import FileFactory, secret_of
 
 OURS = [
@@ -74,19 +77,6 @@ def rows(batch: Batch, account: Account) -> None:
     OwnerHour.objects.create(owner="1:", account=account, hour=now)
 
 
-def staff(*permissions: str) -> Client:
-    user = User.objects.create_user(f"user-{len(permissions)}", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def act(client: Client, action: str, batch: Batch) -> Any:
-    form = {"action": action, "_selected_action": [batch.pk]}
-    return client.post(reverse("admin:batches_batch_changelist"), form, follow=True)
-
-
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
 def test_every_model_is_registered_unless_it_is_shown_inside_another(model: Any) -> None:
     inline = {inline.model for page in admin.site._registry.values() for inline in page.inlines}
@@ -104,45 +94,34 @@ def test_every_page_opens_and_shows_no_secret(model: Any, rows: None, admin_clie
     pages = [
         admin_client.get(reverse(f"{name}_changelist")),
         admin_client.get(reverse(f"{name}_changelist"), {"q": "x"}),
-        admin_client.get(reverse(f"{name}_change", args=[row.pk])),
+        admin_client.get(reverse(f"{name}_change", args=[quote(row.pk)])),
     ]
 
     assert [page.status_code for page in pages] == [200, 200, 200]
     assert not any(SECRET in page.content.decode() for page in pages)
 
 
-def test_an_operator_cancels_and_the_history_says_who(batch: Batch) -> None:
-    response = act(staff("view_batch", "cancel_batch"), "cancel", batch)
-
-    batch.refresh_from_db()
-    assert batch.status == Status.CANCELLING
-    assert batch.history.last().actor == "operator user-2"
-    assert "Cancelled: 1." in response.content.decode()
-
-
-def test_a_refusal_names_the_batch_and_its_state(batch: Batch) -> None:
-    response = act(staff("view_batch", "requeue_batch"), "requeue", batch)
-
-    assert f"The batch {batch.pk} is validating" in response.content.decode()
-
-
-@pytest.mark.parametrize("action", ["cancel", "requeue", "requeue_all"])
-def test_who_may_only_look_cannot_act(action: str, batch: Batch) -> None:
-    act(staff("view_batch"), action, batch)
-
-    batch.refresh_from_db()
-    assert batch.status == Status.VALIDATING
-
-
-@pytest.mark.parametrize("page", ["add", "delete"])
-def test_rows_of_the_machine_cannot_be_made_or_removed_by_hand(
-    page: str, batch: Batch, admin_client: Client
+def test_a_batch_of_which_nothing_is_done_is_called_queued(
+    account: Account, admin_client: Client
 ) -> None:
-    arguments = [] if page == "add" else [batch.pk]
+    batch = start(account, 2)
+    assert ">queued<" in admin_client.get(list_of(Batch)).content.decode()
 
-    response = admin_client.post(reverse(f"admin:batches_batch_{page}", args=arguments))
+    Batch.objects.filter(pk=batch.pk).update(completed=1)
 
-    assert response.status_code == 403
+    assert ">in progress<" in admin_client.get(list_of(Batch)).content.decode()
+
+
+@pytest.mark.parametrize("state", ["active", *(status.value for status in TERMINAL)])
+def test_the_tabs_part_the_batches(state: str, account: Account, admin_client: Client) -> None:
+    statuses = [Status.VALIDATING, Status.IN_PROGRESS, *TERMINAL]
+    for status in statuses:
+        reach(submit(account, b"{}\n"), status)
+
+    rows = admin_client.get(list_of(Batch), {"state": state}).context["cl"].result_list
+
+    active = {Status.VALIDATING, Status.IN_PROGRESS}
+    assert {row.status for row in rows} == (active if state == "active" else {state})
 
 
 def test_an_upstreams_key_goes_in_and_an_empty_field_keeps_it(

@@ -82,6 +82,18 @@ def test_debug_in_public_is_told(
     assert ids() == expected
 
 
+@pytest.mark.parametrize(
+    ("https", "proxies", "expected"), [(False, 0, []), (True, 1, []), (True, 0, ["longshore.W011"])]
+)
+def test_a_proxy_that_is_not_counted_is_told(
+    https: bool, proxies: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "HTTPS", https)
+    monkeypatch.setattr(settings, "PROXIES", proxies)
+
+    assert ids() == expected
+
+
 @pytest.mark.parametrize("window", ["", "24", "0h", "-1h", "24H", "1d"])
 def test_a_window_that_cannot_be_read_is_told(window: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BATCH_COMPLETION_WINDOWS", ["24h", window])

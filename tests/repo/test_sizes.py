@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("accounts", "api", "batches", "config", "files", "simulator", "tools", "benchmarks")
+PACKAGES = (
+    "accounts",
+    "api",
+    "batches",
+    "config",
+    "console",
+    "files",
+    "simulator",
+    "tools",
+    "benchmarks",
+)
 FILE_LINES = 400
 FUNCTION_LINES = 50
 

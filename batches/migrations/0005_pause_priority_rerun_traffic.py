@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0001_initial'),
-        ('batches', '0003_shard_deaths'),
+        ('batches', '0004_permissions'),
         ('files', '0001_initial'),
     ]
 

@@ -1,0 +1,100 @@
+"""What operators do to keys and accounts, besides making them."""
+
+import datetime
+from typing import Any
+
+from django.db.models import Count, QuerySet
+
+from accounts.models import Account, ApiKey
+from api.clock import database_now
+from console.acts import Preview, Refused, Verb
+from console.models import Act
+
+LATELY = datetime.timedelta(days=1)
+
+
+def _revoke(key: ApiKey, act: Act) -> None:
+    if not key.revoke():
+        raise Refused("it was revoked already")
+
+
+def _told_of_keys(keys: QuerySet[Any]) -> Preview:
+    live = keys.filter(revoked_at__isnull=True)
+    used = live.filter(last_used_at__gt=database_now() - LATELY).count()
+    by_account = live.order_by().values_list("account__name").annotate(keys=Count("pk"))
+    revoked = keys.filter(revoked_at__isnull=False).count()
+    return Preview(
+        sums={"used in the last 24 hours": used},
+        owners=dict(by_account),
+        skipped={"revoked already": revoked} if revoked else {},
+    )
+
+
+REVOKE = Verb(
+    name="revoke API keys",
+    button="Revoke",
+    asks="Revoke {objects}",
+    done="revoked",
+    explains="From this moment on every request with such a key is refused. It cannot be undone: make a new key "
+    "instead. Batches that are running go on.",
+    model=ApiKey,
+    permission="accounts.revoke_apikey",
+    do=_revoke,
+    preview=_told_of_keys,
+    applies=lambda key: key.revoked_at is None,
+    is_harmful=True,
+)
+
+
+def _suspend(account: Account, act: Act) -> None:
+    if not account.suspend():
+        raise Refused("it was suspended already")
+
+
+def _reinstate(account: Account, act: Act) -> None:
+    if not account.reinstate():
+        raise Refused("it was not suspended")
+
+
+def _told_of_active(accounts: QuerySet[Any]) -> Preview:
+    suspended = accounts.filter(is_active=False).count()
+    keys = ApiKey.objects.filter(account__in=accounts.order_by(), revoked_at__isnull=True).count()
+    return Preview(
+        sums={"API keys that are refused": keys},
+        skipped={"suspended already": suspended} if suspended else {},
+    )
+
+
+def _told_of_suspended(accounts: QuerySet[Any]) -> Preview:
+    active = accounts.filter(is_active=True).count()
+    keys = ApiKey.objects.filter(account__in=accounts.order_by(), revoked_at__isnull=True).count()
+    return Preview(
+        sums={"API keys that work again": keys}, skipped={"not suspended": active} if active else {}
+    )
+
+
+SUSPEND = Verb(
+    name="suspend accounts",
+    button="Suspend",
+    asks="Suspend {objects}",
+    done="suspended",
+    explains="Every API key of the account is refused until it is reinstated. Batches that are running go on.",
+    model=Account,
+    permission="accounts.suspend_account",
+    do=_suspend,
+    preview=_told_of_active,
+    applies=lambda account: account.is_active,
+    is_harmful=True,
+)
+REINSTATE = Verb(
+    name="reinstate accounts",
+    button="Reinstate",
+    asks="Reinstate {objects}",
+    done="reinstated",
+    explains="The API keys of the account work again.",
+    model=Account,
+    permission="accounts.suspend_account",
+    do=_reinstate,
+    preview=_told_of_suspended,
+    applies=lambda account: not account.is_active,
+)

@@ -1,0 +1,112 @@
+"""Every page, in both themes, on a desktop and on a phone: nothing is refused, nothing breaks, nothing moves.
+
+SCREENSHOTS=DIRECTORY keeps a picture of each.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from console.parts import page_of
+from tests.browser.conftest import Screen, Show
+from tests.console.world import first_of, populate
+
+MOST_SHIFT = 0.02  # a page that does not move at all still rounds
+
+
+def pages() -> Iterator[str]:
+    """Yield the path of every page that a superuser can open."""
+    yield reverse("admin:index")
+    yield reverse("admin:password_change")
+    for model, page in admin.site._registry.items():
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        row = first_of(model)
+        yield reverse(f"{name}_changelist")
+        yield reverse(f"{name}_changelist") + "?q=nothing"
+        yield page_of(row)
+        yield page_of(row).replace("/change/", "/history/")
+        if "add" in page.grants:
+            yield reverse(f"{name}_add")
+        if "delete" in page.grants:
+            yield page_of(row).replace("/change/", "/delete/")
+        for verb in page.verbs:
+            yield page_of(row).replace("/change/", f"/do/{verb.slug}/")
+    yield reverse("admin:auth_user_password_change", args=[first_of(User).pk])
+    yield "/"
+
+
+def flaws(screen: Screen, path: str) -> list[Any]:
+    """Load a page and look at it in the light and in the dark."""
+    screen.open(path)
+    found: list[Any] = []
+    for theme in ("light", "dark"):
+        screen.page.emulate_media(color_scheme=theme)
+        screen.settle()
+        keep_picture(screen, path, theme)
+        found += screen.troubles()
+        if too_much := screen.width_too_much():
+            found.append(f"{theme}: {too_much} px too wide")
+        if (shifted := screen.shifted()) > MOST_SHIFT:
+            found.append(f"{theme}: moved by {shifted:.3f}")
+    return found
+
+
+def keep_picture(screen: Screen, path: str, theme: str) -> None:
+    if directory := os.environ.get("SCREENSHOTS"):
+        size = screen.page.viewport_size or {}
+        name = re.sub(r"\W+", "-", path).strip("-") or "front"
+        screen.page.screenshot(path=f"{directory}/{name}-{theme}-{size['width']}.png")
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_no_page_has_a_flaw(phone: bool, superuser: User, show: Show) -> None:
+    populate()
+    screen = show(superuser, phone=phone)
+
+    found = {path: seen for path in pages() if (seen := flaws(screen, path))}
+
+    assert found == {}
+
+
+def test_the_api_reference_breaks_none_of_its_own_rules(show: Show) -> None:
+    screen = show(None)
+
+    screen.open(reverse("docs"))
+    screen.page.get_by_text("/api/v1/llm/batches", exact=True).first.wait_for()
+
+    assert screen.troubles() == []
+
+
+def test_a_stranger_sees_the_same_care(show: Show) -> None:
+    screen = show(None)
+
+    assert flaws(screen, reverse("admin:login")) == []
+
+
+def test_the_watch_sees_what_it_watches_for(show: Show, superuser: User) -> None:
+    screen = show(superuser)
+    screen.open(reverse("admin:index"))
+
+    screen.page.evaluate(
+        """() => {
+            const style = document.createElement("style");
+            style.textContent = "body { width: 3000px }";
+            document.head.append(style);
+            const script = document.createElement("script");
+            script.textContent = "alert(1)";
+            document.head.append(script);
+            document.querySelector("h1").setAttribute("style", "width: 3000px");
+        }"""
+    )
+
+    told = " ".join(screen.troubles())
+    assert "style-src" in told
+    assert "script-src" in told
+    assert "dialog" not in told
+    assert screen.width_too_much() == 0

@@ -1,0 +1,96 @@
+"""A little of everything that the console shows, written by strangers who mean no good."""
+
+import datetime
+from typing import Any
+
+from django.db import models
+
+from accounts.models import Account, ApiKey, ExternalUser, Owner
+from api.clock import database_now
+from batches import acts as verbs
+from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Status, Upstream
+from config.roles import ROLES
+from console import acts
+from console.acts import By
+from files.content import save_blob, store
+from tests.batches.factories import make_upstream, reach, submit
+from tests.console.operators import in_role
+from tests.factories import FileFactory
+
+EVIL = "<script>alert(1)</script>"
+TURNED = "evil\u202egnp.exe"
+LONG = "x" * 255
+HOUR = datetime.timedelta(hours=1)
+
+
+def populate() -> None:
+    """At least one row of every model that has a page."""
+    now = database_now()
+    for role in ROLES:  # which a test that empties the database takes away
+        in_role(role)
+    plain, evil = (Account.objects.create(name=name) for name in ("acme-prod", EVIL))
+    Account.objects.create(name="suspended", is_active=False)
+    users = [
+        ExternalUser.objects.create(account=account, external_id=external_id)
+        for account, external_id in ((plain, "alice"), (plain, EVIL), (evil, TURNED[:100]))
+    ]
+    _keys(plain, now)
+    upstream = make_upstream(name="vllm", served_models=["llama-3.1-8b"], limit=512)
+    make_upstream(name=EVIL).pause(f"operator anna: {EVIL}")
+    for number, status in enumerate(Status):
+        _batch(Owner(plain, users[0]), status, number, upstream)
+    _batch(Owner(plain, users[1]), Status.IN_PROGRESS, 3, upstream, description=EVIL)
+    _batch(Owner(evil, users[2]), Status.IN_PROGRESS, 4, upstream, description=TURNED)
+    FileFactory(plain, filename=EVIL)
+    FileFactory(Owner(evil, users[2]), filename=LONG)
+    _machine(Batch.objects.order_by("pk")[0], upstream, now)
+    _acts()
+
+
+def _keys(account: Account, now: datetime.datetime) -> None:
+    for name in ("live", "revoked", "expired", EVIL):
+        ApiKey.objects.issue(account, name, scopes=["files:read"])
+    ApiKey.objects.get(name="revoked").revoke()
+    ApiKey.objects.filter(name="expired").update(expires_at=now - HOUR)
+    ApiKey.objects.filter(name="live").update(last_used_at=now - HOUR)
+
+
+def _batch(owner: Owner, status: Status, hours: int, upstream: Upstream, **metadata: str) -> None:
+    batch = reach(submit(owner, b"{}\n", metadata=metadata or None), status)
+    Batch.objects.filter(pk=batch.pk).update(
+        created_at=database_now() - hours * HOUR,
+        model=EVIL if metadata else "llama-3.1-8b",
+        upstream=upstream,
+        total=10_107,
+        completed=1000 * hours,
+        failed=60 * hours,
+    )
+
+
+def _machine(batch: Batch, upstream: Upstream, now: datetime.datetime) -> None:
+    lease: dict[str, Any] = {"started_at": now - HOUR, "lease_expires_at": now + HOUR}
+    Host.objects.create(id="h", name="worker-1", pid=4711, version="0.1.0", slots=2, **lease)
+    engine = Engine.objects.create(id="e", host="worker-1", pid=4712, in_flight=480, **lease)
+    Share.objects.create(engine=engine, upstream=upstream, wanted=512, slots=480)
+    Pace.objects.create(upstream=upstream, model=EVIL, calls=480, found_at=now)
+    shard = Shard.objects.create(batch=batch, number=0, first_line=1, lines=1000, start=0, end=10)
+    Segment.objects.create(
+        shard=shard,
+        blob=save_blob(store(b"x")),
+        attempt=1,
+        output_bytes=1,
+        error_bytes=0,
+        completed=1,
+        failed=0,
+    )
+
+
+def _acts() -> None:
+    anna = By("operator anna", None, "192.0.2.17")
+    some = Batch.objects.filter(status__in=(Status.IN_PROGRESS, Status.COMPLETED))
+    acts.carry_on(acts.begin(verbs.CANCEL, anna, some.order_by("pk")[:3], reason=EVIL))
+    acts.begin(verbs.REQUEUE, anna, Batch.objects.order_by("pk")[:2], reason="still to do")
+
+
+def first_of(model: type[models.Model]) -> Any:
+    return model._default_manager.order_by("pk").first()
