@@ -8,7 +8,20 @@ from django.db import models
 from accounts.models import Account, ApiKey, ExternalUser, Owner
 from api.clock import database_now
 from batches import acts as verbs
-from batches.models import Batch, Engine, Host, Pace, Segment, Shard, Share, Status, Upstream
+from batches.models import (
+    Batch,
+    BatchMinute,
+    Engine,
+    Host,
+    OwnerHour,
+    Pace,
+    Segment,
+    Shard,
+    Share,
+    Status,
+    TrafficSlice,
+    Upstream,
+)
 from config.roles import ROLES
 from console import acts
 from console.acts import By
@@ -44,6 +57,7 @@ def populate() -> None:
     FileFactory(plain, filename=EVIL)
     FileFactory(Owner(evil, users[2]), filename=LONG)
     _machine(Batch.objects.order_by("pk")[0], upstream, now)
+    _traffic(users[0], upstream, now)
     _acts()
 
 
@@ -83,6 +97,22 @@ def _machine(batch: Batch, upstream: Upstream, now: datetime.datetime) -> None:
         completed=1,
         failed=0,
     )
+
+
+def _traffic(user: ExternalUser, upstream: Upstream, now: datetime.datetime) -> None:
+    counts = {"completed": 900, "failed": 20, "calls": 1000, "latency_2": 500, "latency_4": 400}
+    for hours in range(24):
+        at = (now - hours * HOUR).replace(minute=0, second=0, microsecond=0)
+        TrafficSlice.objects.create(upstream=upstream, model=EVIL, start=at, **counts)
+        OwnerHour.objects.create(
+            owner=f"{user.account_id}:{user.pk}",
+            account=user.account,
+            external_user=user,
+            hour=at,
+            **counts,
+        )
+    minute = now.replace(second=0, microsecond=0)
+    BatchMinute.objects.create(batch=first_of(Batch), minute=minute, **counts)
 
 
 def _acts() -> None:
