@@ -1,4 +1,4 @@
-"""What operators do to batches and upstreams, in the browser and by commands alike."""
+"""What operators do to batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,26 +6,13 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from batches import lifecycle
-from batches.hints import ring
-from batches.models import TERMINAL, Batch, Status, Upstream
-from console import acts
+from batches.models import TERMINAL, Batch, Status
 from console.acts import Preview, Refused, Verb
 from console.models import Act
 
 OWNERS = 20  # that a confirm page names
-TURN_SECONDS = 60.0  # of one task with an act; the next goes on with the rest
 STOPPABLE = (Status.VALIDATING, Status.IN_PROGRESS)
 STOPPED = (Status.CANCELLING, Status.CANCELLED)
-
-
-def carry_on(act_id: int) -> None:
-    """Go on with what is left of an act, for a bounded time; ring for the rest."""
-    if acts.carry_on(Act.objects.get(pk=act_id), TURN_SECONDS):
-        ring_for(act_id)
-
-
-def ring_for(act_id: int) -> None:
-    ring("carry_on_act", str(act_id))
 
 
 def _told(
@@ -127,53 +114,4 @@ REQUEUE_ALL = Verb(
     ),
     applies=lambda batch: batch.status in TERMINAL,
     is_harmful=True,
-)
-
-
-def _pause_upstream(upstream: Upstream, act: Act) -> None:
-    if not upstream.pause(f"{act.operator}: {act.reason}"):
-        raise Refused("it is paused already")
-
-
-def _resume_upstream(upstream: Upstream, act: Act) -> None:
-    if not upstream.resume():
-        raise Refused("it is not paused")
-
-
-def _told_of_upstreams(upstreams: QuerySet[Any], *, paused: bool) -> Preview:
-    waiting = Batch.objects.active().filter(
-        upstream__in=upstreams.order_by().filter(paused_at__isnull=not paused)
-    )
-    others = upstreams.filter(paused_at__isnull=paused).count()
-    return Preview(
-        sums={"batches that go on" if paused else "batches that wait": waiting.count()},
-        owners=waiting.owners(OWNERS),
-        skipped={"not paused" if paused else "paused already": others} if others else {},
-    )
-
-
-PAUSE_UPSTREAM = Verb(
-    name="pause upstreams",
-    button="Pause",
-    asks="Pause {objects}",
-    done="paused",
-    explains="Nothing more is sent there. Its lines wait, and the windows of their batches go on.",
-    model=Upstream,
-    permission="batches.pause_upstream",
-    do=_pause_upstream,
-    preview=lambda upstreams: _told_of_upstreams(upstreams, paused=False),
-    applies=lambda upstream: upstream.paused_at is None,
-    is_harmful=True,
-)
-RESUME_UPSTREAM = Verb(
-    name="resume upstreams",
-    button="Resume",
-    asks="Resume {objects}",
-    done="resumed",
-    explains="Lines are sent there again.",
-    model=Upstream,
-    permission="batches.pause_upstream",
-    do=_resume_upstream,
-    preview=lambda upstreams: _told_of_upstreams(upstreams, paused=True),
-    applies=lambda upstream: upstream.paused_at is not None,
 )

@@ -1,0 +1,29 @@
+"""What operators do to batches and upstreams, in the browser and by commands alike."""
+
+from batches.acts.batches import CANCEL, REQUEUE, REQUEUE_ALL
+from batches.acts.upstreams import PAUSE_UPSTREAM, RESUME_UPSTREAM
+from batches.hints import ring
+from console import acts
+from console.models import Act
+
+__all__ = [
+    "CANCEL",
+    "PAUSE_UPSTREAM",
+    "REQUEUE",
+    "REQUEUE_ALL",
+    "RESUME_UPSTREAM",
+    "carry_on",
+    "ring_for",
+]
+
+TURN_SECONDS = 60.0  # of one task with an act; the next goes on with the rest
+
+
+def carry_on(act_id: int) -> None:
+    """Go on with what is left of an act, for a bounded time; ring for the rest."""
+    if acts.carry_on(Act.objects.get(pk=act_id), TURN_SECONDS):
+        ring_for(act_id)
+
+
+def ring_for(act_id: int) -> None:
+    ring("carry_on_act", str(act_id))
