@@ -29,6 +29,7 @@ from batches.executor.aiohttp_transport import AiohttpTransport
 from batches.executor.engine import Engine as Pump
 from batches.executor.http_transport import HttpTransport
 from batches.executor.lines import Code, Request, Result
+from batches.executor.transport import Transport
 from batches.executor.work import Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
@@ -40,7 +41,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DRAIN_POLL_SECONDS = 0.2
-TRANSPORTS = {"http": HttpTransport, "aiohttp": AiohttpTransport}
 
 
 def run_turn(draining: Callable[[], bool]) -> None:
@@ -79,7 +79,7 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
         max_attempts=settings.BATCH_MAX_ATTEMPTS,
         grace_seconds=settings.BATCH_CANCEL_GRACE_SECONDS,
     )
-    transport = TRANSPORTS[settings.TRANSPORT](max_bytes=settings.BATCH_MAX_ANSWER_BYTES)
+    transport = make_transport()
     with ThreadPoolExecutor(1, "database") as thread:
         desk = Desk(engine, thread)
         pump = Pump(desk, transport, options)
@@ -94,6 +94,14 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
             heartbeat.stop()
             await transport.close()
             await desk.close()
+
+
+def make_transport() -> Transport:
+    """The transport that the settings name. To be called inside a running loop."""
+    most = settings.BATCH_MAX_ANSWER_BYTES
+    if settings.TRANSPORT == "aiohttp":
+        return AiohttpTransport(max_bytes=most, proxy=settings.UPSTREAM_PROXY)
+    return HttpTransport(max_bytes=most)
 
 
 async def _watch(pump: Pump, draining: Callable[[], bool]) -> None:

@@ -139,6 +139,18 @@ def endpoints_can_be_read(**_: Any) -> list[CheckMessage]:
     )
 
 
+def proxy_has_its_transport(**_: Any) -> list[CheckMessage]:
+    if not settings.UPSTREAM_PROXY or settings.TRANSPORT == "aiohttp":
+        return []
+    return [
+        Error(
+            "UPSTREAM_PROXY is set, but the transport knows no proxies.",
+            hint="Set TRANSPORT=aiohttp too, or unset UPSTREAM_PROXY.",
+            id="longshore.E012",
+        )
+    ]
+
+
 CHECKS: Sequence[Callable[..., list[CheckMessage]]] = (
     queue_is_the_database,
     guard_cycle_reaches_zero,
@@ -150,6 +162,7 @@ CHECKS: Sequence[Callable[..., list[CheckMessage]]] = (
     proxies_are_counted,
     windows_can_be_read,
     endpoints_can_be_read,
+    proxy_has_its_transport,
 )
 
 

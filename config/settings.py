@@ -216,6 +216,9 @@ UPSTREAM_BASE_URL = env.str("UPSTREAM_BASE_URL", "")
 UPSTREAM_API_KEY = env.str("UPSTREAM_API_KEY", "")
 UPSTREAM_LIMIT = env.int("UPSTREAM_LIMIT", None)
 UPSTREAM_TIMEOUT_SECONDS = env.int("UPSTREAM_TIMEOUT_SECONDS", 600)
+UPSTREAM_PROXY = env.str(
+    "UPSTREAM_PROXY", ""
+)  # that every call goes through, with TRANSPORT=aiohttp
 
 # The queue: a doorbell, never the ledger. Its entries may be lost, doubled or late.
 

@@ -15,12 +15,14 @@ class AiohttpTransport:
     """A Transport. Make it inside the running loop.
 
     connect_seconds: for name, connection and TLS together.
+    proxy: an http:// address that every call goes through; https upstreams by CONNECT.
 
     No cookies, no proxies from the environment, no redirects, no limit on connections: the engine counts calls.
     """
 
-    def __init__(self, *, max_bytes: int, connect_seconds: float = 10) -> None:
+    def __init__(self, *, max_bytes: int, connect_seconds: float = 10, proxy: str = "") -> None:
         self._max_bytes = max_bytes
+        self._proxy = proxy or None
         self._connect_seconds = connect_seconds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
@@ -46,6 +48,7 @@ class AiohttpTransport:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                proxy=self._proxy,
                 timeout=aiohttp.ClientTimeout(total=timeout, connect=self._connect_seconds),
             ) as response:
                 answer = await self._read(response)

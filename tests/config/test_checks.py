@@ -114,3 +114,13 @@ def test_no_endpoint_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BATCH_ENDPOINTS", [])
 
     assert ids() == ["longshore.E010"]
+
+
+@pytest.mark.parametrize(("transport", "expected"), [("http", ["longshore.E012"]), ("aiohttp", [])])
+def test_a_proxy_that_nobody_would_use_is_told(
+    transport: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "UPSTREAM_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setattr(settings, "TRANSPORT", transport)
+
+    assert ids() == expected

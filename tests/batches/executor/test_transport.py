@@ -232,3 +232,23 @@ async def test_cancelling_closes_the_connection():
         assert upstream.aborted == 1
         with pytest.raises(asyncio.CancelledError):
             await call
+
+
+async def test_calls_go_through_the_proxy_that_is_named():
+    async with serving() as proxy, transport(proxy=proxy.url.removesuffix("/v1")) as http:
+        answer = await http.post("http://upstream.invalid/v1/x", HEADERS, b"[1]", 5)
+
+    assert answer.status == 200
+    (call,) = proxy.calls
+    assert (call.path, call.body) == ("http://upstream.invalid/v1/x", b"[1]")
+    assert call.headers["host"] == "upstream.invalid"
+
+
+async def test_a_proxy_that_is_away_was_sent_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    async with transport(proxy=address) as http:
+        with pytest.raises(TransportError) as caught:
+            await http.post("http://upstream.invalid/v1/x", HEADERS, b"{}", 5)
+
+    assert caught.value.kind is Kind.UNREACHABLE
