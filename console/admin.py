@@ -53,7 +53,12 @@ class VerbFilter(admin.SimpleListFilter):
             for change in ("add", "change", "delete")
             if change in getattr(other, "grants", ())
         )
-        return [(verb, verb) for verb in sorted({*VERBS, *changes})]
+        recorded = (
+            verb
+            for other in page.admin_site._registry.values()
+            for verb in getattr(other, "records", ())
+        )
+        return [(verb, verb) for verb in sorted({*VERBS, *changes, *recorded})]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
         return rows.filter(verb=self.value()) if self.value() else None

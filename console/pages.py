@@ -116,6 +116,7 @@ class Page(admin.ModelAdmin):
     list_per_page = 50
     paginator = CappedPaginator
     verbs: Sequence[Verb] = ()
+    records: Sequence[str] = ()  # what else of this page the operator log tells: "download files"
     grants: tuple[str, ...] = ("view", "add", "change", "delete")  # what a role can be given here
     admin_site: Any
 
@@ -246,6 +247,10 @@ class Page(admin.ModelAdmin):
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         return type(form.__name__, (_Unpunctuated, form), {})
 
+    def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template of a row's own page shows beside its fields."""
+        return {}
+
     def render_change_form(
         self,
         request: HttpRequest,
@@ -257,10 +262,11 @@ class Page(admin.ModelAdmin):
     ) -> Any:
         context["verbs"] = self.verbs_for(request, obj) if obj else []
         context["name"] = self.admin_site.name_of(self.model)
-        is_acted_on = bool(self.verbs) or self.grants != ("view",)
+        is_acted_on = bool(self.verbs or self.records) or self.grants != ("view",)
         context["may_see_log"] = is_acted_on and request.user.has_perm("console.view_act")
         context["title"] = visible(obj, TITLE_CHARS) if obj else f"Add {self.one}"
         context["subtitle"] = None
+        context |= self.shown_of(request, obj) if obj else {}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:

@@ -2,13 +2,27 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_safe
 
 from accounts.pages import AccountFilter, ExternalUserFilter, OwnedLook
+from console import acts
+from console.acts import By
 from console.pages import Look, ReadOnly, begins_with
 from console.parts import badge, moment, page_of, short_id, two_lines
 from console.text import size
+from files.download import RangeNotSatisfiable, serve
 from files.models import Blob, File, FilePart
+from files.storage import Missing
+
+READ_CONTENT = "batches.view_content"  # the permission to read prompts and answers, wherever
+DOWNLOAD = "download files"  # in the operator log
+LOST = "The storage has lost the bytes of this file."
 
 
 class FilePartInline(ReadOnly, admin.TabularInline):
@@ -33,6 +47,39 @@ class FileAdmin(OwnedLook):
         ("created_at", "expires_at"),
     ]
     inlines = [FilePartInline]
+    change_form_template = "files/file.html"
+    records = [DOWNLOAD]
+
+    # Its bytes
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_safe(self.content_view))
+        content = path("<path:object_id>/content/", view, name="files_file_content")
+        return [content, *super().get_urls()]
+
+    def content_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Let an operator who may read content download a file; the log has it before the first byte leaves."""
+        file = self.get_object(request, unquote(object_id))
+        if not (self.has_view_permission(request, file) and request.user.has_perm(READ_CONTENT)):
+            raise PermissionDenied
+        if file is None:
+            raise Http404
+        try:
+            response = serve(request, file)
+        except RangeNotSatisfiable as refusal:
+            return HttpResponse(status=416, headers=dict(refusal.headers))
+        except Missing:
+            messages.error(request, LOST)
+            return HttpResponseRedirect(page_of(file))
+        if response.status_code != 304:
+            acts.record(By.request(request), DOWNLOAD, file, outcome="downloaded")
+        return response
+
+    def shown_of(self, request: HttpRequest, row: File) -> dict[str, Any]:
+        may_read = request.user.has_perm(READ_CONTENT)
+        return {"content": reverse("admin:files_file_content", args=[row.pk]) if may_read else ""}
+
+    # Columns
 
     @admin.display(description="file")
     def file(self, file: File) -> Any:

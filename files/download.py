@@ -27,6 +27,11 @@ def download(request: HttpRequest, file: File) -> HttpResponseBase:
     """
     if file.purpose not in DOWNLOADABLE:
         raise ApiError(f"Not allowed to download files of purpose: {file.purpose}")
+    return serve(request, file)
+
+
+def serve(request: HttpRequest, file: File) -> HttpResponseBase:
+    """The same for a file of any purpose."""
     etag = f'"{file.pk}"'
     if _is_known(request, etag):
         response: HttpResponseBase = HttpResponse(status=304)
