@@ -166,7 +166,7 @@ def _row(place: Place, number: int, kept: Kept) -> LineRow:
     return LineRow(
         place,
         number,
-        _text(bytes(entry.custom_id)),
+        custom_id_of(bytes(entry.custom_id)),
         "completed" if entry.completed else "failed",
         entry.attempts,
         entry.status,
@@ -182,7 +182,7 @@ def _open_ids(shard: Shard, done: set[int], input_file_id: str) -> dict[int, str
         requests = _requests(shard, input_file_id, done)
     except Missing:
         return {}
-    return {request.index: _text(request.custom_id) for request in requests}
+    return {request.index: custom_id_of(request.custom_id) for request in requests}
 
 
 def _requests(shard: Shard, input_file_id: str, skip: set[int]) -> list[Request]:
@@ -195,7 +195,7 @@ def _requests(shard: Shard, input_file_id: str, skip: set[int]) -> list[Request]
         raise Missing(str(error)) from error
 
 
-def _text(custom_id: bytes) -> str:
+def custom_id_of(custom_id: bytes) -> str:
     try:
         return str(json.loads(custom_id) or "")
     except ValueError:

@@ -50,6 +50,13 @@ class Preview:
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)  # why some will be refused
 
 
+class Questions(forms.Form):
+    """Further questions of a confirm page."""
+
+    def about(self, rows: QuerySet[Any]) -> None:
+        """Told what the act is about, before anything is shown or checked: for choices that depend on it."""
+
+
 def _nothing_told(rows: QuerySet[Any]) -> Preview:
     return Preview()
 
@@ -79,8 +86,9 @@ class Verb:
     refusals: tuple[type[Exception], ...] = ()
     preview: Callable[[QuerySet[Any]], Preview] = _nothing_told
     applies: Callable[[Any], bool] = _always  # whether a row's own page offers it
-    form: type[forms.Form] | None = None
+    form: type[Questions] | None = None
     is_harmful: bool = False
+    is_for_one: bool = False  # offered on a row's own page, and not for a selection
 
     def __post_init__(self) -> None:
         VERBS[self.name] = self

@@ -7,14 +7,14 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from console import acts
-from console.acts import MOST, By, Verb, counted
+from console.acts import MOST, By, Questions, Verb, counted
 from console.models import Act, kind_of
 from console.parts import link, page_of
 from console.text import number
@@ -45,18 +45,19 @@ def confirm(
     back: str,
     told: str = "",
     repeated: Iterable[tuple[str, str]] = (),
+    suggested: QueryDict | None = None,
 ) -> HttpResponse:
     """Show what `verb` would do to these rows; once the operator says yes and why, do it and go `back`.
 
     told: the choice in words, when the rows are all that match a filter. repeated: fields of the form that
-    make the answer reach this function again with the same rows.
+    make the answer reach this function again with the same rows. suggested: answers to the verb's own questions.
     Raises PermissionDenied, at the question and at the answer alike.
     """
     if not request.user.has_perm(verb.permission):
         raise PermissionDenied
     answer = request.POST if ANSWERED in request.POST else None
     reason = ReasonForm(answer, initial={"token": acts.new_token()}, label_suffix="")
-    questions = verb.form(answer, prefix="with", label_suffix="") if verb.form else None
+    questions = _questions(verb, answer, rows, suggested)
     if answer and reason.is_valid() and (questions is None or questions.is_valid()):
         try:
             act = acts.begin(
@@ -75,6 +76,18 @@ def confirm(
     context |= {"repeated": list(repeated), "verb": verb, "opts": verb.model._meta}
     request.current_app = site.name
     return TemplateResponse(request, "console/confirm.html", context)
+
+
+def _questions(
+    verb: Verb, answer: QueryDict | None, rows: QuerySet[Any], suggested: QueryDict | None
+) -> Questions | None:
+    if verb.form is None:
+        return None
+    lists = dict(suggested.lists()) if suggested else {}
+    initial = {name: values[0] if len(values) == 1 else values for name, values in lists.items()}
+    questions = verb.form(answer, prefix="with", label_suffix="", initial=initial)
+    questions.about(rows)
+    return questions
 
 
 def _told_beforehand(verb: Verb, rows: QuerySet[Any]) -> dict[str, Any]:

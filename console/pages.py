@@ -148,7 +148,8 @@ class Page(admin.ModelAdmin):
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
         for verb in self.verbs_for(request):
-            actions[verb.slug] = (_asking(verb), verb.slug, verb.button)
+            if not verb.is_for_one:
+                actions[verb.slug] = (_asking(verb), verb.slug, verb.button)
         return actions
 
     def ask(self, request: HttpRequest, verb: Verb, matching: QuerySet[Any]) -> HttpResponse | None:
@@ -181,7 +182,9 @@ class Page(admin.ModelAdmin):
         if not self.has_view_or_change_permission(request, row):
             raise PermissionDenied
         rows = self.get_queryset(request).filter(pk=row.pk)
-        return confirm(request, self.admin_site, verb, rows, back=page_of(row))
+        return confirm(
+            request, self.admin_site, verb, rows, back=page_of(row), suggested=request.GET
+        )
 
     def _filter_told(self, request: HttpRequest) -> str:
         changelist = self.get_changelist_instance(request)
@@ -240,7 +243,8 @@ class Page(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         title = self.admin_site.name_of(self.model)
-        context = {"title": title, "verbs": self.verbs_for(request), "one": self.one}
+        verbs = [verb for verb in self.verbs_for(request) if not verb.is_for_one]
+        context = {"title": title, "verbs": verbs, "one": self.one}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_form(self, request: Any, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """What operators do to batches and upstreams, in the browser and by commands alike."""
 
-from batches.acts.batches import CANCEL, REQUEUE, REQUEUE_ALL
+from batches.acts.batches import CANCEL, EXPIRE, PAUSE, PRIORITIZE, RESUME
+from batches.acts.requeues import REQUEUE, REQUEUE_ALL, REQUEUE_CAUSES, REQUEUE_LINES
 from batches.acts.upstreams import PAUSE_UPSTREAM, RESUME_UPSTREAM
 from batches.hints import ring
 from console import acts
@@ -8,9 +9,15 @@ from console.models import Act
 
 __all__ = [
     "CANCEL",
+    "EXPIRE",
+    "PAUSE",
     "PAUSE_UPSTREAM",
+    "PRIORITIZE",
     "REQUEUE",
     "REQUEUE_ALL",
+    "REQUEUE_CAUSES",
+    "REQUEUE_LINES",
+    "RESUME",
     "RESUME_UPSTREAM",
     "carry_on",
     "ring_for",

@@ -1,42 +1,34 @@
-"""What operators do to batches."""
+"""What operators do to batches that run. Requeues are in a module of their own."""
 
-from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django import forms
+from django.db.models import Q, QuerySet
 
 from batches import lifecycle
-from batches.models import TERMINAL, Batch, Status
-from console.acts import Preview, Refused, Verb
+from batches.acts.told import DONE, OPEN, STOPPABLE, ended_or, told
+from batches.models import Batch, Priority, Status
+from console.acts import Preview, Questions, Refused, Verb
 from console.models import Act
 
-OWNERS = 20  # that a confirm page names
-STOPPABLE = (Status.VALIDATING, Status.IN_PROGRESS)
 STOPPED = (Status.CANCELLING, Status.CANCELLED)
+RUNNING = Q(status__in=STOPPABLE)
+UNCOUNTED = {"batches whose lines are not counted yet": Q(status=Status.VALIDATING)}
+IS_PAUSED = Q(paused_at__isnull=False)
 
 
-def _told(
-    batches: QuerySet[Any], possible: Q, sums: dict[str, Any], why_not: Callable[[Status], str]
-) -> Preview:
-    """Sums over the batches that can be acted on, whose they are, and how many others there are and why not."""
-    affected: Any = batches.order_by().filter(possible)
-    found = affected.aggregate(
-        **{f"sum_{n}": Sum(of, default=0) for n, of in enumerate(sums.values())}
-    )
-    others = batches.order_by().exclude(possible).values_list("status").annotate(count=Count("pk"))
-    return Preview(
-        sums={name: found[f"sum_{n}"] for n, name in enumerate(sums)},
-        owners=affected.owners(OWNERS),
-        skipped={
-            f"{Status(status).label}: {why_not(Status(status))}": count for status, count in others
-        },
-    )
+def is_stoppable(batch: Batch) -> bool:
+    return batch.status in STOPPABLE
 
 
 def _cancel(batch: Batch, act: Act) -> None:
     if batch.status in STOPPED:
         raise Refused("it is cancelled already")
     lifecycle.cancel(batch, actor=act.operator, reason=act.reason)
+
+
+def _cancelled(status: Status) -> str:
+    return "cancelled already" if status in STOPPED else "nothing to cancel"
 
 
 CANCEL = Verb(
@@ -50,68 +42,148 @@ CANCEL = Verb(
     permission="batches.cancel_batch",
     do=_cancel,
     refusals=(Batch.Conflict,),
-    preview=lambda batches: _told(
+    preview=lambda batches: told(
         batches,
-        Q(status__in=STOPPABLE),
+        RUNNING,
         {
-            "lines in all": F("total"),
-            "lines already done, which are kept": F("completed") + F("failed"),
-            "lines that will not run": F("total") - F("completed") - F("failed"),
+            "lines already done, which are kept": DONE,
+            "lines that will not run": OPEN,
         },
-        lambda status: "cancelled already" if status in STOPPED else "nothing to cancel",
+        _cancelled,
+        rare=UNCOUNTED,
     ),
-    applies=lambda batch: batch.status in STOPPABLE,
+    applies=is_stoppable,
     is_harmful=True,
 )
 
 
-EVERYTHING = lifecycle.Rerun(everything=True)
+# Pause and resume
 
 
-def _requeue(batch: Batch, act: Act) -> None:
-    lifecycle.requeue(batch, actor=act.operator, reason=act.reason)
+def _pause(batch: Batch, act: Act) -> None:
+    if batch.paused_at is not None:
+        raise Refused("it is paused already")
+    lifecycle.pause(batch, actor=act.operator, reason=act.reason)
 
 
-def _requeue_all(batch: Batch, act: Act) -> None:
-    lifecycle.requeue(batch, actor=act.operator, reason=act.reason, rerun=EVERYTHING)
-
-
-REQUEUE = Verb(
-    name="requeue failed lines",
-    button="Requeue failed",
-    asks="Requeue the failed lines of {objects}",
-    done="requeued",
-    explains="Failed and unfinished lines run again, in a new window; good results and the id stay. A batch without "
-    "such lines, or whose input file is gone, is refused.",
+PAUSE = Verb(
+    name="pause batches",
+    button="Pause",
+    asks="Pause {objects}",
+    done="paused",
+    explains="No new call begins until they are resumed; calls in flight may end. Clients go on seeing the state as "
+    "it is, and the windows go on: a batch that is paused for too long expires.",
     model=Batch,
-    permission="batches.requeue_batch",
-    do=_requeue,
-    refusals=(Batch.Conflict, lifecycle.InputGone),
-    preview=lambda batches: _told(
+    permission="batches.pause_batch",
+    do=_pause,
+    refusals=(Batch.Conflict,),
+    preview=lambda batches: told(
         batches,
-        Q(status__in=TERMINAL) & ~Q(status=Status.COMPLETED, failed=0),
-        {"good results, which are kept": F("completed"), "lines that run again": F("failed")},
-        lambda status: "no line has failed" if status in TERMINAL else "not ended yet",
+        RUNNING,
+        {"lines that wait": OPEN},
+        lambda status: ended_or(status, "nothing left to call"),
+        unless={"paused already": IS_PAUSED},
+        rare=UNCOUNTED,
     ),
-    applies=lambda batch: batch.status in TERMINAL,
+    applies=lambda batch: is_stoppable(batch) and batch.paused_at is None,
 )
-REQUEUE_ALL = Verb(
-    name="requeue all lines",
-    button="Requeue all",
-    asks="Requeue all lines of {objects}",
-    done="requeued",
-    explains="Every line runs again, those with a good result too, in a new window. The upstream is paid twice for "
-    "them; earlier result files stay until they expire.",
+
+
+def _resume(batch: Batch, act: Act) -> None:
+    if batch.paused_at is None:
+        raise Refused("it is not paused")
+    lifecycle.resume(batch)
+
+
+RESUME = Verb(
+    name="resume batches",
+    button="Resume",
+    asks="Resume {objects}",
+    done="resumed",
+    explains="Their lines are called again, each in its turn.",
     model=Batch,
-    permission="batches.requeue_batch",
-    do=_requeue_all,
-    refusals=(Batch.Conflict, lifecycle.InputGone),
-    preview=lambda batches: _told(
+    permission="batches.pause_batch",
+    do=_resume,
+    preview=lambda batches: told(
         batches,
-        Q(status__in=TERMINAL),
-        {"lines that run again": F("total"), "good results that are thrown away": F("completed")},
-        lambda status: "not ended yet",
+        RUNNING,
+        {"lines that go on": OPEN},
+        lambda status: ended_or(status, "not paused"),
+        unless={"not paused": ~IS_PAUSED},
+        rare=UNCOUNTED,
     ),
-    applies=lambda batch: batch.status in TERMINAL,
+    applies=lambda batch: is_stoppable(batch) and batch.paused_at is not None,
+)
+
+
+# The window, and the order
+
+
+def _expire(batch: Batch, act: Act) -> None:
+    lifecycle.expire(batch, actor=act.operator, reason=act.reason)
+
+
+EXPIRE = Verb(
+    name="expire batches",
+    button="Expire now",
+    asks="Expire {objects} now",
+    done="expired",
+    explains="The window closes at once: within 30 seconds no call is made any more. What is done is kept; each line "
+    "that is not goes to the error file as batch_expired.",
+    model=Batch,
+    permission="batches.expire_batch",
+    do=_expire,
+    refusals=(Batch.Conflict,),
+    preview=lambda batches: told(
+        batches,
+        RUNNING,
+        {"lines already done, which are kept": DONE, "lines that will not run": OPEN},
+        lambda status: ended_or(status, "past running"),
+        rare=UNCOUNTED,
+    ),
+    applies=is_stoppable,
     is_harmful=True,
+)
+
+
+class PriorityForm(Questions):
+    priority = forms.ChoiceField(
+        choices=[(one.label, one.label) for one in reversed(Priority)],
+        initial=Priority.NORMAL.label,
+        help_text="Lines of a higher priority go first, of whatever owner; owners of the same one take turns.",
+    )
+
+
+def _prioritize(batch: Batch, act: Act) -> str:
+    label = str(act.parameters["priority"])
+    priority = Priority[label.upper()]
+    if batch.priority == priority and is_stoppable(batch):
+        raise Refused(f"its priority is {label} already")
+    lifecycle.prioritize(batch, priority)
+    return f"priority {label}"
+
+
+def _told_of_priorities(batches: QuerySet[Any]) -> Preview:
+    return told(
+        batches,
+        RUNNING,
+        {"lines still to run": OPEN},
+        lambda status: ended_or(status, "nothing left to call"),
+        rare=UNCOUNTED | {f"now {one.label}": Q(priority=one) for one in Priority},
+    )
+
+
+PRIORITIZE = Verb(
+    name="prioritize batches",
+    button="Priority",
+    asks="Change the priority of {objects}",
+    done="prioritized",
+    explains="Calls in flight end as they are; from the next one on the new priority holds.",
+    model=Batch,
+    permission="batches.prioritize_batch",
+    do=_prioritize,
+    refusals=(Batch.Conflict,),
+    preview=_told_of_priorities,
+    applies=is_stoppable,
+    form=PriorityForm,
 )

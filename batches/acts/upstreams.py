@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from batches.acts.batches import OWNERS
+from batches.acts.told import OWNERS
 from batches.models import Batch, Upstream
 from console.acts import Preview, Refused, Verb
 from console.models import Act

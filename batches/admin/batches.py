@@ -47,7 +47,17 @@ class BatchAdmin(BatchPage):
     id_prefix = "batch_"
     ordering = ["-created_at", "-id"]
     sortable_by = ["created"]
-    verbs = [acts.CANCEL, acts.REQUEUE, acts.REQUEUE_ALL]
+    verbs = [
+        acts.PAUSE,
+        acts.RESUME,
+        acts.PRIORITIZE,
+        acts.REQUEUE,
+        acts.REQUEUE_CAUSES,
+        acts.REQUEUE_LINES,
+        acts.REQUEUE_ALL,
+        acts.EXPIRE,
+        acts.CANCEL,
+    ]
 
     def changes_of(self, batch: Batch) -> dict[str, live.Change]:
         changes = {"state": live.badge(*state_of(batch)), "lost": live.text(number(batch.failed))}

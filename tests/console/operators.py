@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 from django.apps import apps
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -67,3 +68,10 @@ def confirm(client: Client, page: Any, reason: str = "because", **changes: Any) 
     form |= {"token": context["reason"]["token"].value(), "reason": reason} | changes
     request = page.wsgi_request
     return client.post(request.get_full_path(), form, follow=True)
+
+
+def button_of(row: Any, verb: Any) -> str:
+    """The address behind the button of a verb, on the page of a row."""
+    options = type(row)._meta
+    name = f"admin:{options.app_label}_{options.model_name}_do"
+    return reverse(name, args=[quote(str(row.pk)), verb.slug])

@@ -61,7 +61,6 @@ def test_the_page_says_how_many_how_much_and_whose(operator: Client, batch: Batc
     told = page.content.decode()
     assert "Cancel 2 batches?" in told
     assert dict(page.context["sums"]) == {
-        "lines in all": 12,
         "lines already done, which are kept": 4,
         "lines that will not run": 8,
     }
@@ -222,7 +221,7 @@ def test_what_takes_longer_goes_on_by_itself(
     assert rung == [("carry_on_act", str(Act.objects.get().pk))]
 
 
-class Question(forms.Form):
+class Question(acts.Questions):
     priority = forms.IntegerField(max_value=9, help_text="9 comes first.")
 
 
