@@ -110,6 +110,17 @@ class PreparedDelete(_PreparedChange):
         return statement
 
 
+class PreparedInsert(_PreparedChange):
+    """An INSERT of one row with these fields; the others must be left to the database."""
+
+    def __init__(self, model: type[Model], fields: Sequence[str]) -> None:
+        self._model = model
+        self._fields = fields
+
+    def _write(self) -> Statement:
+        return _insert(self._model, self._fields)
+
+
 class PreparedAddition(_PreparedChange):
     """An INSERT of a row, or, where there is one with the same key, the addition of its numbers to that one.
 
@@ -129,18 +140,21 @@ class PreparedAddition(_PreparedChange):
         self._beside = beside
 
     def _write(self) -> Statement:
-        fields = {field.attname: field for field in self._model._meta.concrete_fields}
-        written = [fields[name] for name in (*self._key, *self._sums, *self._beside)]
-        places = ", ".join(["%s"] * len(written))
+        insert, places = _insert(self._model, (*self._key, *self._sums, *self._beside))
         table = connection.ops.quote_name(self._model._meta.db_table)
         sums = ", ".join(
             f"{name} = {table}.{name} + excluded.{name}" for name in _columns(self._sums)
         )
-        sql = (
-            f"INSERT INTO {table} ({', '.join(_columns([field.attname for field in written]))}) "  # noqa: S608 - our names
-            f"VALUES ({places}) ON CONFLICT ({', '.join(_columns(self._key))}) DO UPDATE SET {sums}"
-        )
-        return sql, [Given(field.attname, field) for field in written]
+        key = ", ".join(_columns(self._key))
+        return f"{insert} ON CONFLICT ({key}) DO UPDATE SET {sums}", places
+
+
+def _insert(model: type[Model], names: Sequence[str]) -> Statement:
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    table = connection.ops.quote_name(model._meta.db_table)
+    places = ", ".join(["%s"] * len(names))
+    sql = f"INSERT INTO {table} ({', '.join(_columns(names))}) VALUES ({places})"  # noqa: S608 - our names
+    return sql, [Given(name, fields[name]) for name in names]
 
 
 def _columns(names: Sequence[str]) -> list[str]:

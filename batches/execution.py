@@ -267,7 +267,7 @@ def _record(held: Held, results: list[Result], finished: bool) -> bool:
     if held.doubtful:
         # The last commit may have taken place although its answer was lost.
         done = journal.answered(shard)
-        results = [result for result in results if result.index not in done]
+        results = [result for result in results if result.entry.index not in done]
     held.doubtful = True
     if finished:
         mine = journal.finish(shard, attempt, results, advance=True)

@@ -10,41 +10,25 @@ import datetime
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 from django.db import transaction
 from django.db.models import BigIntegerField, Case, DateTimeField, F, QuerySet, When
 
 from api.clock import database_now
-from api.prepared import Given, PreparedDelete, PreparedUpdate
+from api.prepared import Given, Prepared, PreparedDelete, PreparedInsert, PreparedUpdate
 from batches import hints, traffic
-from batches.executor.lines import Code, Request, Result, closing_line, parse_shard
+from batches.executor.lines import Code, Entry, Request, Result, closing_line, parse_shard
 from batches.models import USAGE, Batch, Segment, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
-from files.content import open_file, save_blob, store
+from files.content import open_file, store
 from files.models import Blob, File
 from files.storage import Missing, Reader, storage
 
 ENGINE = "engine"
 COUNTS = ("completed", "failed", *USAGE)  # of a batch
 IN_MEMORY = 64 * 1024 * 1024  # segments of up to this size are merged in memory
-
-
-class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the index says of one line. `index` counts the request lines of the shard from 0."""
-
-    index: int
-    completed: bool
-    bytes: int
-    custom_id: msgspec.Raw
-    attempts: int
-    status: int | None
-    cause: str
-    latency_ms: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
@@ -93,7 +77,7 @@ def lost_requests(shard: Shard) -> list[Request]:
 def closed(request: Request, code: Code) -> Result:
     """The result of a request that was never run, or has no answer."""
     line = closing_line(request, code)
-    return Result(request.index, request.custom_id, False, line, 0, None, code, 0)
+    return Result.of(request, line, attempts=0, status=None, cause=code, latency_ms=0)
 
 
 def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Iterator[Kept]:
@@ -110,16 +94,21 @@ def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Itera
 
 def read_index(segment: Segment) -> Iterator[Kept]:
     """The entries of a segment, each with its line's place in the blob. Raises files.storage.Missing."""
-    output, error = 0, segment.output_bytes
     with storage().read(segment.blob_id, segment.output_bytes + segment.error_bytes) as reader:
-        entries = _entry.decode_lines(_read_all(reader))
-    key = segment.blob_id
-    for entry in entries:
+        index = _read_all(reader)
+    for entry, start in _placed(segment, index):
+        yield Kept(entry, segment.blob_id, start)
+
+
+def _placed(segment: Segment, index: bytes) -> Iterator[tuple[Entry, int]]:
+    """The entries of an index, each with where its line begins in the segment's blob."""
+    output, error = 0, segment.output_bytes
+    for entry in _entry.decode_lines(index):
         if entry.completed:
-            yield Kept(entry, key, output)
+            yield entry, output
             output += entry.bytes
         else:
-            yield Kept(entry, key, error)
+            yield entry, error
             error += entry.bytes
 
 
@@ -148,9 +137,8 @@ def read_line(kept: Kept) -> bytes:
 
 def record(shard: Shard, attempt: int, results: Sequence[Result], lease_seconds: float) -> bool:
     """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced."""
-    entries = [_to_entry(result) for result in results]
-    packed = _pack(list(zip(entries, (result.line for result in results), strict=True)))
-    return _commit(shard, attempt, packed, entries, lease_seconds=lease_seconds)
+    packed = _pack([(result.entry, result.line) for result in results])
+    return _commit(shard, attempt, packed, packed.entries, lease_seconds=lease_seconds)
 
 
 def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bool) -> bool:
@@ -158,77 +146,66 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
 
     With `advance`, the batch moves to finalizing in the same transaction when this was its last shard.
     """
-    old = list(shard.segments.order_by("id"))
-    merged: dict[int, tuple[Entry, Kept | bytes]] = {
-        kept.entry.index: (kept.entry, kept) for kept in kept_lines(shard, old)
-    }
-    new = [_to_entry(result) for result in results]
-    merged |= {
-        entry.index: (entry, result.line) for entry, result in zip(new, results, strict=True)
-    }
+    old = _segments.all(shard=shard.pk)
+    merged = {place[0].index: place for place in _kept_places(shard, old)}
+    merged |= {result.entry.index: (result.entry, result.line) for result in results}
     assert len(merged) == shard.lines, f"{shard}: {len(merged)} results of {shard.lines} lines"
-    in_order = [merged[index] for index in range(shard.lines)]
-    packed = _pack(_with_lines(in_order, old))
+    packed = _pack([merged[index] for index in range(shard.lines)])
+    new = [result.entry for result in results]
     return _commit(shard, attempt, packed, new, replaces=old, advance=advance)
 
 
 # Packing
 
 
+Place = tuple[Entry, bytes | Kept]  # a line that is at hand, or where it lies
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Packed:
-    pieces: list[bytes]
+    entries: list[Entry]
+    pieces: Iterable[bytes]
     sums: dict[str, int]  # the columns of Segment
     causes: dict[str, int] | None
 
 
-def _to_entry(result: Result) -> Entry:
-    usage = result.usage
-    return Entry(
-        index=result.index,
-        completed=result.completed,
-        bytes=len(result.line),
-        custom_id=msgspec.Raw(result.custom_id),
-        attempts=result.attempts,
-        status=result.status,
-        cause=result.cause,
-        latency_ms=result.latency_ms,
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
+def _kept_places(shard: Shard, old: list[Segment]) -> Iterator[Place]:
+    """The lines that stay: fetched, by whole blobs, while those are small."""
+    if sum(segment.output_bytes + segment.error_bytes for segment in old) > IN_MEMORY:
+        yield from ((kept.entry, kept) for kept in kept_lines(shard, old))
+        return
+    for segment in old:
+        with storage().read(segment.blob_id) as reader:
+            blob = _read_all(reader)
+        index = blob[segment.output_bytes + segment.error_bytes :]
+        for entry, start in _placed(segment, index):
+            if entry.completed or segment.still_fails(entry.cause, entry.index):
+                yield entry, blob[start : start + entry.bytes]
 
 
-def _with_lines(
-    merged: Iterable[tuple[Entry, Kept | bytes]], old: list[Segment]
-) -> list[tuple[Entry, bytes]]:
-    """Fetch the kept lines: by whole blobs while those are small, else by their ranges."""
-    blobs: dict[str, bytes] = {}
-    if sum(segment.output_bytes + segment.error_bytes for segment in old) <= IN_MEMORY:
-        for segment in old:
-            with storage().read(segment.blob_id) as reader:
-                blobs[segment.blob_id] = _read_all(reader)
-    lines = []
-    for entry, place in merged:
-        if isinstance(place, bytes):
-            line = place
-        elif place.key in blobs:
-            line = blobs[place.key][place.start : place.start + entry.bytes]
-        else:
-            line = read_line(place)
-        lines.append((entry, line))
-    return lines
-
-
-def _pack(lines: Sequence[tuple[Entry, bytes]]) -> _Packed:
-    output = [line for entry, line in lines if entry.completed]
-    error = [line for entry, line in lines if not entry.completed]
-    entries = [entry for entry, _ in lines]
-    sums = {"output_bytes": sum(map(len, output)), "error_bytes": sum(map(len, error))}
+def _pack(places: Sequence[Place]) -> _Packed:
+    entries = [entry for entry, _ in places]
+    output = [line for entry, line in places if entry.completed]
+    error = [line for entry, line in places if not entry.completed]
+    sums = _sums(entries)
+    sums["output_bytes"] = sum([entry.bytes for entry in entries if entry.completed])
+    sums["error_bytes"] = sum([entry.bytes for entry in entries]) - sums["output_bytes"]
     causes = Counter(entry.cause for entry in entries if not entry.completed) if error else None
-    pieces = [*output, *error, _encoder.encode_lines(entries)]
-    return _Packed(pieces, sums | _sums(entries), causes)
+    pieces = _pieces([*output, *error], _encoder.encode_lines(entries))
+    return _Packed(entries, pieces, sums, causes)
+
+
+def _pieces(lines: Sequence[bytes | Kept], index: bytes) -> Iterator[bytes]:
+    """What a blob consists of, joined as far as it is at hand: a piece costs more than its bytes."""
+    at_hand: list[bytes] = []
+    for line in lines:
+        if isinstance(line, Kept):
+            yield b"".join(at_hand)
+            at_hand.clear()
+            yield read_line(line)
+        else:
+            at_hand.append(line)
+    yield b"".join([*at_hand, index])
 
 
 def _sums(entries: Sequence[Entry]) -> dict[str, int]:
@@ -259,23 +236,26 @@ def _commit(
     replaces: Sequence[Segment] | None = None,
     advance: bool = False,
 ) -> bool:
-    stored = store(b"".join(packed.pieces))
+    stored = store(packed.pieces)
     with transaction.atomic():
         now, finished = database_now(), replaces is not None
         if not _keep(shard, finished, now + datetime.timedelta(seconds=lease_seconds)):
             storage().delete(stored.key)
             return False
-        Segment.objects.create(
-            shard=shard,
-            blob=save_blob(stored),
+        _save_blob.run(key=stored.key, bytes=stored.bytes, sha256=stored.sha256, created_at=now)
+        _save_segment.run(
+            shard_id=shard.pk,
+            blob_id=stored.key,
             attempt=attempt,
             causes=packed.causes,
             **packed.sums,
         )
-        _count(shard.batch_id, attempt, _sums(new))
+        sums = packed.sums if new is packed.entries else _sums(new)
+        _count(shard.batch_id, attempt, sums)
         traffic.note(shard.batch_id, new, now)
         if replaces:
-            Segment.objects.filter(pk__in=[segment.pk for segment in replaces]).delete()
+            removed = _remove_segments.run(shard=shard.pk, last=replaces[-1].pk)
+            assert removed == len(replaces), f"{shard}: {removed} segments of {len(replaces)}"
             transaction.on_commit(lambda: drop_blobs([segment.blob_id for segment in replaces]))
         if advance:
             _advance(shard.batch_id)
@@ -302,6 +282,19 @@ _renew = PreparedUpdate(
 )
 
 
+_segments: Prepared[Segment] = Prepared(
+    lambda: Segment.objects.filter(shard=Given("shard")).order_by("id")
+)
+_remove_segments = PreparedDelete(
+    lambda: Segment.objects.filter(shard=Given("shard"), pk__lte=Given("last"))
+)
+_save_blob = PreparedInsert(Blob, ["key", "bytes", "sha256", "created_at"])
+_save_segment = PreparedInsert(
+    Segment,
+    ["shard_id", "blob_id", "attempt", "output_bytes", "error_bytes", *COUNTS, "causes"],
+)
+
+
 def _count(batch_id: str, attempt: int, sums: dict[str, int]) -> None:
     _add.run(batch=batch_id, attempt=attempt, **{name: sums[name] for name in COUNTS})
 
@@ -314,12 +307,22 @@ _add = PreparedUpdate(
 
 def _advance(batch_id: str) -> None:
     """Have the batch ended when every shard is done. The row was locked by the count, so one of two last ones sees it."""
-    if Shard.objects.filter(batch_id=batch_id).exclude(state=Shard.State.DONE).exists():
+    if _open_shard.rows(batch=batch_id):
         return
     batch = Batch.objects.get(pk=batch_id)
     if batch.status == Status.IN_PROGRESS and not batch.closed_by:
         batch.move(Status.FINALIZING, actor=ENGINE)
     hints.ring("finalize_batch", batch_id)
+
+
+_open_shard: Prepared[Any] = Prepared(
+    lambda: (
+        Shard.objects.filter(batch=Given("batch"))
+        .exclude(state=Shard.State.DONE)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
 
 
 def drop_blobs(keys: Sequence[str]) -> None:

@@ -75,16 +75,15 @@ class Caller:
         work.pace.answered(line.number, now - started, usage.output_tokens)
         work.breaker.answered(now)
         request = line.request
-        result = Result(
-            request.index,
-            request.custom_id,
-            True,
+        result = Result.of(
+            request,
             answer_line(request, answer),
-            line.calls,
-            answer.status,
-            "",
-            round((now - started) * 1000),
-            usage,
+            completed=True,
+            attempts=line.calls,
+            status=answer.status,
+            cause="",
+            latency_ms=round((now - started) * 1000),
+            usage=usage,
         )
         self._finish(work, line, result)
 
@@ -130,29 +129,25 @@ class Caller:
         if decision.code is not None or not isinstance(outcome, Answer):
             code = decision.code or Code.INTERNAL_ERROR
             return self._unanswered(line, code, started, status)
-        return Result(
-            line.request.index,
-            line.request.custom_id,
-            False,
+        return Result.of(
+            line.request,
             answer_line(line.request, outcome),
-            line.calls,
-            status,
-            f"http_{status}",
-            self._milliseconds(started),
+            attempts=line.calls,
+            status=status,
+            cause=f"http_{status}",
+            latency_ms=self._milliseconds(started),
         )
 
     def _unanswered(
         self, line: Line, code: Code, started: float, status: int | None = None
     ) -> Result:
-        return Result(
-            line.request.index,
-            line.request.custom_id,
-            False,
+        return Result.of(
+            line.request,
             closing_line(line.request, code),
-            line.calls,
-            status,
-            code,
-            self._milliseconds(started),
+            attempts=line.calls,
+            status=status,
+            cause=code,
+            latency_ms=self._milliseconds(started),
         )
 
     def _finish(self, work: Work, line: Line, result: Result) -> None:

@@ -226,18 +226,56 @@ _ids = _Ids()
 os.register_at_fork(after_in_child=_ids.renew)
 
 
-class Result(Struct, frozen=True):
-    """What became of one request."""
+class Entry(Struct, array_like=True, frozen=True, gc=False):
+    """What is told of a line's result without reading it. What a segment's index consists of: fields are only added, at the end."""
 
-    index: int
-    custom_id: bytes
+    index: int  # of the request in its shard, from 0
     completed: bool  # its line goes to the output file, else to the error file
-    line: bytes  # with its newline
+    bytes: int  # of its line
+    custom_id: Raw
     attempts: int  # calls made
     status: int | None  # of the last answer, if one came
     cause: str  # "" when completed, else `http_<status>` or a Code
     latency_ms: int  # of the last call
-    usage: Usage = NO_USAGE
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class Result(Struct, frozen=True, gc=False):
+    """What became of one request."""
+
+    entry: Entry
+    line: bytes  # with its newline
+
+    @staticmethod
+    def of(
+        request: Request,
+        line: bytes,
+        *,
+        completed: bool = False,
+        attempts: int,
+        status: int | None,
+        cause: str,
+        latency_ms: int,
+        usage: Usage = NO_USAGE,
+    ) -> "Result":
+        entry = Entry(
+            request.index,
+            completed,
+            len(line),
+            Raw(request.custom_id),
+            attempts,
+            status,
+            cause,
+            latency_ms,
+            usage.input_tokens,
+            usage.cached_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+        )
+        return Result(entry, line)
 
 
 def answer_line(request: Request, answer: Answer) -> bytes:

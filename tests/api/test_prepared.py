@@ -8,7 +8,7 @@ from django.db.models import DateTimeField, F, IntegerField, Q, QuerySet
 
 from accounts.models import Account, Owner
 from api.clock import database_now
-from api.prepared import Given, Prepared, PreparedDelete, PreparedUpdate, as_moment
+from api.prepared import Given, Prepared, PreparedDelete, PreparedInsert, PreparedUpdate, as_moment
 from batches.models import Batch
 from tests.batches.factories import submit
 from tests.factories import AccountFactory
@@ -73,6 +73,19 @@ def test_a_delete_takes_what_it_should_and_says_how_many() -> None:
     assert delete.run(name=one.name) == 0
 
     assert list(Account.objects.all()) == [other]
+
+
+def test_an_insert_writes_what_the_orm_would() -> None:
+    account = AccountFactory()
+    batch = submit(account, b"{}\n", metadata={"a": "b"})
+    names = [field.attname for field in Batch._meta.concrete_fields]
+    insert = PreparedInsert(Batch, names)
+    known = Batch.objects.values(*names).get(pk=batch.pk)
+
+    for errors in (None, [{"code": "x"}]):
+        Batch.objects.all().delete()
+        assert insert.run(**known | {"errors": errors}) == 1
+        assert Batch.objects.values(*names).get() == known | {"errors": errors}
 
 
 def test_a_row_has_the_same_values_as_by_the_orm() -> None:

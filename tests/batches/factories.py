@@ -110,7 +110,16 @@ def answer(request: Request, status: int = 200) -> Result:
     good = 200 <= status < 300
     usage = Usage(2, 1, 3, 1) if good else Usage()
     cause = "" if good else f"http_{status}"
-    return Result(request.index, request.custom_id, good, line, 1, status, cause, 5, usage)
+    return Result.of(
+        request,
+        line,
+        completed=good,
+        attempts=1,
+        status=status,
+        cause=cause,
+        latency_ms=5,
+        usage=usage,
+    )
 
 
 def answers(requests: Iterable[Request], failing: Collection[str] = ()) -> list[Result]:

@@ -14,6 +14,7 @@ from batches import execution, journal, lifecycle
 from batches.execution import Held
 from batches.executor.lines import Code, Result
 from batches.models import Batch, Segment, Shard, Status
+from files.content import save_blob
 from files.models import Blob
 from files.storage import Missing, storage
 from tests.batches.factories import (
@@ -313,7 +314,7 @@ def line_of(one: journal.Kept) -> bytes:
 def test_only_blobs_nobody_refers_to_are_dropped(batch: Batch, shard: Shard) -> None:
     record(shard, 0)
     referred = shard.segments.get().blob_id
-    lonely = journal.save_blob(journal.store(b"x")).pk
+    lonely = save_blob(journal.store(b"x")).pk
 
     journal.drop_blobs([referred, lonely])
     assert Blob.objects.filter(pk=referred).exists()
@@ -331,7 +332,7 @@ def test_odd_ids_come_back_as_they_were_written(account: Account) -> None:
     shard = claimed(batch.shards.get())
     results: list[Result] = answers(unanswered(shard))
 
-    assert [result.custom_id.decode() for result in results] == written
+    assert [bytes(result.entry.custom_id).decode() for result in results] == written
     assert journal.finish(shard, 1, results, advance=True)
     assert [bytes(one.entry.custom_id).decode() for one in kept(batch)] == written
     assert ids_of(None) == []

@@ -273,8 +273,8 @@ class Memory:
         if work.key in self.fenced:
             return False
         known = self.recorded.setdefault(work.key, [])
-        seen = {result.index for result in known}
-        assert not seen & {result.index for result in results}, "a result came twice"
+        seen = {result.entry.index for result in known}
+        assert not seen & {result.entry.index for result in results}, "a result came twice"
         known.extend(results)
         if finished:
             assert work.key not in self.finished

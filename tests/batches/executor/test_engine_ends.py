@@ -103,7 +103,7 @@ async def test_a_cancelled_run_still_records_what_was_answered():
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert [result.index for result in given.results] == [0]
+    assert [result.entry.index for result in given.results] == [0]
     assert [one.left for one in given.released] == [3]
 
 
@@ -254,7 +254,7 @@ async def test_a_shard_claimed_anew_replaces_the_one_still_held():
         await until(lambda: engine.in_flight == http.in_flight == 2)  # the old calls are aborted
         gate.open.set()
 
-    assert sorted(result.index for result in given.results) == [0, 1]
+    assert sorted(result.entry.index for result in given.results) == [0, 1]
     assert given.finished == [old.key]
 
 
@@ -304,7 +304,7 @@ async def test_results_wait_while_they_cannot_be_recorded(caplog):
         assert given.results == []
         given.failing.clear()
 
-    assert sorted(result.index for result in given.results) == list(range(40))
+    assert sorted(result.entry.index for result in given.results) == list(range(40))
     assert len(given.finished) == 1
 
 
@@ -426,7 +426,7 @@ async def test_a_bug_costs_one_line(caplog):
 
     await run(given, Scripted(script))
 
-    causes = {result.index: result.cause for result in given.results}
+    causes = {result.entry.index: result.entry.cause for result in given.results}
     assert causes == {0: "", 1: "", 2: "internal_error", 3: "", 4: ""}
     assert "boom" in caplog.text
     assert "canary" not in caplog.text
@@ -454,7 +454,7 @@ async def test_a_bug_in_a_side_task_ends_the_run_and_loses_no_result():
     with pytest.raises(TypeError):
         await asyncio.wait_for(engine.run(), 10)
 
-    assert sorted(result.index for result in given.results) == [0, 1, 2]
+    assert sorted(result.entry.index for result in given.results) == [0, 1, 2]
 
 
 async def test_a_failing_claim_is_tried_again(caplog):

@@ -36,7 +36,7 @@ async def test_every_line_is_called_once_and_recorded_once():
     expected = {f"x:{n}:1" for n in range(1, 301)} | {f"y:{n}:1" for n in range(1, 6)}
     assert sorted(http.calls) == sorted(expected)
     assert len(given.results) == 305
-    assert all(result.completed for result in given.results)
+    assert all(result.entry.completed for result in given.results)
     assert len(given.finished) == 2
     assert given.released == []
     assert (engine.in_flight, list(engine.held)) == (0, [])

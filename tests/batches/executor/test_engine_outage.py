@@ -41,7 +41,7 @@ async def test_an_outage_fails_no_line_makes_few_calls_and_ends_by_itself(lines)
     assert at_first <= 64 + 10
     assert 1 <= probes <= 64 + 30
     assert len(given.results) == lines
-    assert all(result.completed for result in given.results)
+    assert all(result.entry.completed for result in given.results)
 
 
 async def test_an_outage_of_a_proxied_upstream_is_seen_in_its_502s():
@@ -57,7 +57,7 @@ async def test_an_outage_of_a_proxied_upstream_is_seen_in_its_502s():
             assert given.results == []
             down = False
 
-    assert all(result.completed for result in given.results)
+    assert all(result.entry.completed for result in given.results)
     assert len(given.results) == 100
 
 
@@ -73,4 +73,4 @@ async def test_a_lone_line_outlasts_an_outage(failure):
         down = False
 
     (result,) = given.results
-    assert result.completed
+    assert result.entry.completed

@@ -89,7 +89,7 @@ async def test_a_server_with_little_room_is_hardly_asked_in_vain():
     await run(given, http)
 
     assert len(given.results) == 1000
-    assert all(result.completed for result in given.results)
+    assert all(result.entry.completed for result in given.results)
     assert next(numbers) <= 1200
 
 
@@ -100,7 +100,7 @@ async def test_refused_lines_wait_without_a_slot():
 
     engine = await run(given, http, backoff_seconds=0.2, max_backoff_seconds=0.2, concurrency=10)
 
-    assert all(result.completed for result in given.results)
+    assert all(result.entry.completed for result in given.results)
     assert engine.in_flight == 0
 
 
