@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tools.processes import PYTHON, ROOT
 
 RUN = "completed"
 ASKED_AGAIN = frozenset(
@@ -21,6 +24,9 @@ class Findings:
     lost: int = 0
     doubled: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
+
+    def are_none(self) -> bool:
+        return not (self.lost or self.doubled or self.problems)
 
 
 def prompt(custom_id: str) -> str:
@@ -93,3 +99,12 @@ def repeated_calls(log: Path) -> tuple[int, int]:
         asked_again[line] += entry["status"] in ASKED_AGAIN
     repeated = sum(max(0, count - 1 - asked_again[line]) for line, count in calls.items())
     return sum(calls.values()), repeated
+
+
+def verify(batches: list[str]) -> list[str]:
+    """What `verify_batch` has to object, from the rows and the stored bytes."""
+    if not batches:
+        return ["no batch was submitted"]
+    command = [PYTHON, "manage.py", "verify_batch", *batches]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return [f"verify_batch: {done.stdout}{done.stderr}"] if done.returncode else []

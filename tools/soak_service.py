@@ -1,10 +1,12 @@
 """The service under the soak: two workers and two web servers, each started again whenever it ends."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools import parts
@@ -12,6 +14,38 @@ from tools.processes import Child, Children, free_port
 
 ROLES = ("cluster", "sentinel", "pusher", "monitor", "worker-engine", "worker-control")
 SETTLE_SECONDS = 0.5  # between a look at what ended and the next
+UPSTREAM_STOP_SECONDS = 20.0
+
+
+class Upstream:
+    """A simulated upstream that can go away and come back at the same address, and that logs every call to `log`."""
+
+    def __init__(self, children: Children, log: Path, *options: str) -> None:
+        self.log = log
+        self._children = children
+        self._port = free_port()
+        self._options = (*options, "--log", str(log))
+        self.come()
+
+    def come(self) -> None:
+        self._child = parts.start_simulator(self._children, self._port, *self._options)
+
+    def go_away(self) -> None:
+        """End it, and every call in flight without an answer; the log tells of these too."""
+        self._child.ask_to_stop()
+        self._child.wait(UPSTREAM_STOP_SECONDS)
+        self._child.kill()
+
+    @property
+    def is_there(self) -> bool:
+        return self._child.status is None
+
+    def stats(self) -> dict[str, int]:
+        """The counts since it last came."""
+        url = f"http://127.0.0.1:{self._port}/stats"
+        with urllib.request.urlopen(url) as answer:
+            counts: dict[str, int] = json.load(answer)
+        return counts
 
 
 class Service:
@@ -40,8 +74,19 @@ class Service:
         for number, port in enumerate(self.ports, 1):
             parts.wait_for_web(self._running[f"web-{number}"], port)
 
-    def keep(self, over: threading.Event) -> None:
-        """Start again whatever ends, until `over`."""
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within the block, whatever ends is started again."""
+        over = threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(over,), name="keeper", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+
+    def _keep(self, over: threading.Event) -> None:
         while not over.wait(SETTLE_SECONDS):
             for name, child in list(self._running.items()):
                 if child.status is not None:
@@ -50,17 +95,26 @@ class Service:
                     child.log.rename(child.log.with_suffix(f".{self._lives}.log"))
                     self._running[name] = self._starters[name]()
 
+    def roots(self) -> list[tuple[str, int]]:
+        """The main process of each part, with its kind: web or runworker."""
+        return [(name.partition("-")[0], child.pid) for name, child in list(self._running.items())]
+
     def processes(self) -> dict[str, list[int]]:
         """The living processes by role: the parts themselves, and what a worker consists of."""
         tree = _tree()
         found: dict[str, list[int]] = {"web": [], "runworker": []}
-        for name, child in list(self._running.items()):
-            kind = name.partition("-")[0]
-            found[kind].append(child.pid)
-            for pid, comm in _descendants(tree, child.pid):
+        for kind, root in self.roots():
+            found[kind].append(root)
+            for pid, comm in _descendants(tree, root):
                 role = next((role for role in ROLES if comm.startswith(role[:15])), kind)
                 found.setdefault(role, []).append(pid)
         return found
+
+    def kill_worker(self, number: int) -> None:
+        """Kill a whole worker, all of its processes at once, as when its host dies."""
+        root = self._running[f"runworker-{number}"].pid
+        for pid in [root, *(pid for pid, _ in _descendants(_tree(), root))]:
+            send(pid, signal.SIGKILL)
 
     def signal_all(self, number: int) -> None:
         """Send a signal to each part's main process."""
@@ -75,10 +129,6 @@ def send(pid: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def thaw(pid: int) -> None:
-    send(pid, signal.SIGCONT)
 
 
 def _tree() -> dict[int, list[tuple[int, str]]]:
