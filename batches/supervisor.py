@@ -22,14 +22,13 @@ from api.clock import database_now
 from batches.hints import Cluster, queue_name
 from batches.models import Host, Upstream
 from batches.schedule import sync_schedules
-from batches.sweep import idle_work, sweep
+from batches.sweep import HOST_LEASE_SECONDS, idle_work, sweep
 
 logger = logging.getLogger(__name__)
 
 CLUSTERS: tuple[Cluster, ...] = ("control", "engine")
 TICK_SECONDS = 0.2
 ROUND_SECONDS = 5
-HOST_LEASE_SECONDS = 30
 BACKOFF_SECONDS = (0.5, 10)  # first and longest pause before a cluster that ended is started again
 SETTLED_SECONDS = 30  # having run so long, it may end again without a longer pause
 STOP_GRACE_SECONDS = 10  # on top of BATCH_DRAIN_SECONDS

@@ -14,6 +14,7 @@ from batches.hints import Cluster, Task, ring, waiting, waiting_calls
 from batches.models import Batch, Engine, Host, Shard, Status
 from console.acts import unfinished
 
+HOST_LEASE_SECONDS = 30
 MOST_RINGS = 500  # in the queue at once; the next pass rings for the rest
 BURIED_AFTER = datetime.timedelta(hours=1)
 FAILURES_KEPT = datetime.timedelta(days=7)
@@ -22,9 +23,10 @@ FAILURES_KEPT = datetime.timedelta(days=7)
 def sweep() -> int:
     """Ring for every step and shard that is due and that nobody has; returns how many hints it rang.
 
-    Rolls up the traffic, and forgets engines and hosts that have been dead for an hour.
+    Mends leases that no clock can have given, rolls up the traffic, and forgets engines and hosts that have been dead for an hour.
     """
     now = database_now()
+    _mend_leases(now)
     traffic.roll_up(now)
     rung = _ring_steps(now) + top_up()
     for fleet in (Engine, Host):
@@ -32,6 +34,24 @@ def sweep() -> int:
         if dead.exists():  # a delete takes SQLite's write lock even when there is nothing to delete
             dead.delete()
     return rung
+
+
+def _mend_leases(now: datetime.datetime) -> None:
+    """Let no lease last for longer than one given now: the clock has been set back since.
+
+    Whoever lives renews it in time. Those of the dead would keep their lines from everybody for as long as the jump.
+    """
+    lease = datetime.timedelta(seconds=max(settings.BATCH_LEASE_SECONDS, HOST_LEASE_SECONDS))
+    # Other hosts may be set to somewhat longer leases.
+    impossible, until = now + 4 * lease, now + lease
+    held = Shard.objects.filter(state=Shard.State.RUNNING)
+    for leased in (held, Engine.objects.all(), Host.objects.all()):
+        wrong = leased.filter(lease_expires_at__gt=impossible)
+        if wrong.exists():
+            wrong.update(lease_expires_at=until)
+    steps = Batch.objects.active().filter(step_lease_expires_at__gt=impossible)
+    if steps.exists():
+        steps.update(step_lease_expires_at=until)
 
 
 def top_up() -> int:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 from django_q.models import Failure, OrmQ
 
@@ -246,3 +247,34 @@ def test_failures_of_tasks_are_forgotten_after_a_week() -> None:
     forget_failures()
 
     assert [failure.id for failure in Failure.objects.all()] == ["6"]
+
+
+def test_leases_from_before_the_clock_was_set_back_last_no_longer_than_new_ones(
+    make_batch: MakeBatch,
+) -> None:
+    now = database_now()
+    tomorrow = now + datetime.timedelta(days=1)
+    rows = {"host": "h", "pid": 1, "started_at": now, "lease_expires_at": tomorrow}
+    engine = Engine.objects.create(id="e", **rows)
+    host = Host.objects.create(id="h", name=rows.pop("host"), slots=1, **rows)
+    batch = make_batch(Status.IN_PROGRESS, ("running",), step_lease_expires_at=tomorrow)
+    batch.shards.update(lease_expires_at=tomorrow)
+    sweep()
+    leases = [
+        *Engine.objects.filter(pk=engine.pk).values_list("lease_expires_at", flat=True),
+        *Host.objects.filter(pk=host.pk).values_list("lease_expires_at", flat=True),
+        *batch.shards.values_list("lease_expires_at", flat=True),
+        Batch.objects.get().step_lease_expires_at,
+    ]
+    assert len(leases) == 4
+    # Not at once: whoever lives has the time to renew it.
+    assert all(now < lease < now + datetime.timedelta(minutes=1) for lease in leases if lease)
+    assert None not in leases
+
+
+def test_a_lease_that_can_have_been_given_stays(make_batch: MakeBatch) -> None:
+    batch = make_batch(Status.IN_PROGRESS, ("running",))
+    lease = database_now() + datetime.timedelta(seconds=settings.BATCH_LEASE_SECONDS)
+    batch.shards.update(lease_expires_at=lease)
+    sweep()
+    assert batch.shards.get().lease_expires_at == lease

@@ -1,5 +1,6 @@
 """A migrated installation of its own, which real processes use and a test looks into by plain SQL."""
 
+import datetime
 import os
 import shutil
 import sqlite3
@@ -109,9 +110,9 @@ class Installation:
         finally:
             self.execute("DROP TRIGGER lose" if self.is_sqlite else "DROP FUNCTION lose CASCADE")
 
-    def now(self) -> object:
-        """Return the host's time as this database's rows hold it."""
-        now = timezone.now()
+    def now(self, later: float = 0) -> object:
+        """Return the host's time, or so many seconds later, as this database's rows hold it."""
+        now = timezone.now() + datetime.timedelta(seconds=later)
         return str(now.replace(tzinfo=None)) if self.is_sqlite else now
 
 
