@@ -50,10 +50,10 @@ def write_input(path: Path, lines: int, body_bytes: int = BODY_BYTES) -> Path:
 class Consumer:
     """Uploads, creates, polls and downloads, without an SDK's own CPU in the way."""
 
-    def __init__(self, place: Stage) -> None:
+    def __init__(self, place: Stage, account: str = "bench") -> None:
         self._place = place
         self._url = f"http://127.0.0.1:{place.port}/v1"
-        self._key = {"Authorization": f"Bearer {place.key()}"}
+        self._key = {"Authorization": f"Bearer {place.key(account)}"}
 
     def run(self, file: Path, lines: int, poll_seconds: float = 0.25) -> Run:
         """Send a file as one batch and read all its results.

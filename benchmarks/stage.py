@@ -95,9 +95,9 @@ class Stage:
             raise RuntimeError(f"{arguments} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout
 
-    def key(self) -> str:
+    def key(self, account: str = "bench") -> str:
         """The secret of a new API key."""
-        command = ("create_api_key", "--account", "bench", "--name", uuid.uuid4().hex, "--json")
+        command = ("create_api_key", "--account", account, "--name", uuid.uuid4().hex, "--json")
         return str(json.loads(self.command("manage.py", *command))["secret"])
 
     def start_web(self, workers: int = 1) -> Child:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from benchmarks import figures, line, size, steps, throughput, validate, web
+from benchmarks import fairness, figures, line, size, steps, throughput, validate, web
 from benchmarks.figures import Section
 from tools.postgres import Absent
 from tools.processes import PYTHON, ROOT, Failed, signals_as_interrupts
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Measure] = {
     "start": steps.measure,
     "api": web.measure,
     "size": size.measure,
+    "fairness": fairness.measure,
 }
 # Those with a table of their own, each a program: its module and arguments.
 PROGRAMS = {
