@@ -12,7 +12,17 @@ from django.db.models import QuerySet
 from accounts.models import Owner
 from api.clock import database_now
 from batches import hints, journal
-from batches.models import TERMINAL, USAGE, Batch, Priority, Segment, Shard, Status, Transition
+from batches.models import (
+    TERMINAL,
+    USAGE,
+    Batch,
+    MetadataPair,
+    Priority,
+    Segment,
+    Shard,
+    Status,
+    Transition,
+)
 from files.models import File
 
 KEPT = ("completed", *USAGE)  # what a requeue counts on with, beside failed
@@ -47,6 +57,8 @@ def submit(owner: Owner, created_by: str, **asked: Any) -> Batch:
         Transition.objects.create(
             batch=batch, at=now, attempt=1, to_status=Status.VALIDATING, actor=created_by
         )
+        if batch.metadata:
+            MetadataPair.objects.note([batch])
         hints.ring("validate_batch", batch.pk)
     return batch
 

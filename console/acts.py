@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -178,11 +178,24 @@ def record(
     parameters: Mapping[str, Any] | None = None,
 ) -> Act:
     """Write down, within the caller's transaction, what it has just done to a row. `outcome` must say something."""
+    return record_all(by, verb, [row], outcome=outcome, reason=reason, parameters=parameters)
+
+
+def record_all(
+    by: By,
+    verb: str,
+    rows: Sequence[Model],
+    *,
+    outcome: str,
+    reason: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> Act:
+    """Write down, as `record` does, what was done to several rows of one kind."""
     act = Act(token=new_token(), verb=verb, operator=by.name, reason=reason)
     act.parameters = dict(parameters or {})
-    _written(act, by, [row])
+    _written(act, by, list(rows))
     act.affected.update(outcome=outcome, at=act.at)
-    Act.objects.filter(pk=act.pk).update(done=1, finished_at=act.at)
+    Act.objects.filter(pk=act.pk).update(done=len(rows), finished_at=act.at)
     act.refresh_from_db()
     return act
 

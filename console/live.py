@@ -18,12 +18,17 @@ def text(value: str) -> Change:
     return {"text": value}
 
 
+def shown(is_shown: bool) -> Change:
+    """A part that comes and goes."""
+    return {"attributes": {"hidden": None if is_shown else ""}}
+
+
 def badge(value: str, tone: str, told: str = "") -> Change:
     """A badge of `console.parts.badge` that says something else now."""
     return {"text": value, "attributes": {"class": f"badge {tone}", "title": told}}
 
 
-def progress(now: Progress) -> dict[str, Change]:
+def progress(now: Progress, left: str = "") -> dict[str, Change]:
     """The parts of `console.parts.progress_cell`, by their keys."""
     return {
         "bar": {"attributes": {"aria-label": now.told}},
@@ -31,6 +36,7 @@ def progress(now: Progress) -> dict[str, Change]:
         "failed": {"attributes": {"x": now.done_width, "width": now.failed_width}},
         "ended": text(now.ended_text),
         "rest": text(now.rest_text),
+        "left": text(left),
     }
 
 

@@ -95,13 +95,14 @@ class Typed(admin.SimpleListFilter):
 
 
 class Rows(ChangeList):
-    """A list whose rows know when they were read (`seen_at`), by the database's clock and with one question."""
+    """A list whose rows are told what its page knows of all of them at once."""
+
+    model_admin: Any
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        now = database_now()
-        for row in self.result_list:
-            row.seen_at = now
+        self.result_list = list(self.result_list)
+        self.model_admin.prepare(self.result_list)
 
 
 class Page(admin.ModelAdmin):
@@ -135,8 +136,14 @@ class Page(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         row = super().get_object(request, object_id, from_field)
         if row is not None:
-            row.seen_at = database_now()
+            self.prepare([row])
         return row
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Tell rows that are to be shown when they were read (`seen_at`), by the database's clock; a few questions for all."""
+        now = database_now()
+        for row in rows:
+            row.seen_at = now
 
     # Which verbs
 
@@ -155,7 +162,7 @@ class Page(admin.ModelAdmin):
     def ask(self, request: HttpRequest, verb: Verb, matching: QuerySet[Any]) -> HttpResponse | None:
         """The confirm page for the rows that are ticked, or for all that match the filter of the list."""
         if request.POST.get("select_across") == "1":
-            rows, told = matching, self._filter_told(request)
+            rows, told = matching, self.filter_told(request)
         else:
             # By their ids alone: one that meanwhile left the filter is still what was ticked.
             ticked = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
@@ -186,7 +193,8 @@ class Page(admin.ModelAdmin):
             request, self.admin_site, verb, rows, back=page_of(row), suggested=request.GET
         )
 
-    def _filter_told(self, request: HttpRequest) -> str:
+    def filter_told(self, request: HttpRequest) -> str:
+        """How a list is filtered, in words."""
         changelist = self.get_changelist_instance(request)
         chosen = [f"search “{changelist.query}”"] if changelist.query else []
         for spec in changelist.filter_specs:
@@ -210,7 +218,8 @@ class Page(admin.ModelAdmin):
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         wanted = request.GET.getlist("row")[: self.list_per_page]
-        rows = self.get_queryset(request).filter(pk__in=wanted)
+        rows = list(self.get_queryset(request).filter(pk__in=wanted))
+        self.prepare(rows)
         return live.answer((str(row.pk), self.changes_of(row)) for row in rows)
 
     # Finding rows

@@ -20,16 +20,19 @@ ID_CHARS = 15  # batch_ and nine digits tell any two apart
 EMPTY = "\u2013"  # a dash
 
 
-def badge(text: object, tone: str = "calm", told: str = "", live: str = "") -> SafeString:
+def badge(
+    text: object, tone: str = "calm", told: str = "", live: str = "", *, is_shown: bool = True
+) -> SafeString:
     """A state in one word. Its tone (good, bad, warn, live, calm, idle) only repeats it, for the eye.
 
-    live: the key under which `console.live` may say that it has changed.
+    live: the key under which `console.live` may say that it has changed, or that it is shown now.
     """
     return format_html(
-        '<span class="badge {}" title="{}"{}>{}</span>',
+        '<span class="badge {}" title="{}"{}{}>{}</span>',
         tone,
         told,
         followed(live),
+        SafeString() if is_shown else SafeString(" hidden"),
         visible(text, CELL_CHARS),
     )
 
@@ -97,15 +100,18 @@ def progress_bar(progress: Progress, live: str = "") -> SafeString:
     )
 
 
-def progress_cell(progress: Progress, live: str = "") -> SafeString:
-    """The bar, and below it the numbers it stands for."""
+def progress_cell(progress: Progress, live: str = "", left: str = "") -> SafeString:
+    """The bar, and below it the numbers it stands for, and for how long it still goes on (`<live>.left`)."""
     return format_html(
-        '<span class="progress">{}<span class="figures"><span{}>{}</span> <span class="quiet"{}>{}</span></span></span>',
+        '<span class="progress">{}<span class="figures"><span{}>{}</span> <span class="quiet"{}>{}</span></span>'
+        '<span class="quiet left"{}>{}</span></span>',
         progress_bar(progress, live),
         followed(live and f"{live}.ended"),
         progress.ended_text,
         followed(live and f"{live}.rest"),
         progress.rest_text,
+        followed(live and f"{live}.left"),
+        left,
     )
 
 
@@ -149,6 +155,17 @@ def two_lines(first: Any, second: Any) -> SafeString:
         _shown(first),
         _shown(second),
     )
+
+
+def in_a_row(*parts: SafeString) -> SafeString:
+    """Badges beside each other."""
+    joined = format_html_join("", "{}", ((part,) for part in parts))
+    return format_html('<span class="marks">{}</span>', joined)
+
+
+def followed_text(text: object, live: str) -> SafeString:
+    """A text that `console.live` may change."""
+    return format_html("<span{}>{}</span>", followed(live), visible(text))
 
 
 def _shown(value: Any) -> Any:

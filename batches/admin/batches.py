@@ -1,52 +1,74 @@
 """The list of batches."""
 
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from accounts.pages import AccountFilter, ExternalUserFilter
 from batches import acts
+from batches.admin import finding
 from batches.admin.batch_page import BatchPage
-from batches.admin.status import progress_of, state_of
-from batches.models import TERMINAL, Batch, Status, Transition
+from batches.admin.export import export
+from batches.admin.filters import (
+    CreatedFilter,
+    EndpointFilter,
+    FailuresFilter,
+    ModelFilter,
+    OneAccountFilter,
+    OneUserFilter,
+    StateTabs,
+)
+from batches.admin.status import left_of, pause_of, priority_of, progress_of, state_of
+from batches.models import Batch, Transition
+from batches.speed import speeds
 from console import live
-from console.pages import MOST_COUNTED, Look, Tabs
-from console.parts import badge, figures, moment, page_of, progress_cell, short_id, two_lines
-from console.text import number
+from console.acts import MOST, TooMany
+from console.pages import Look, Rows
+from console.parts import (
+    badge,
+    figures,
+    followed_text,
+    in_a_row,
+    link,
+    moment,
+    page_of,
+    progress_cell,
+    short_id,
+    two_lines,
+)
+from console.text import ago, duration, number
 
-ACTIVE = [status for status in Status if status not in TERMINAL]
+EXPORT = "batches.export_batch"
+UNSHOWN = ("errors", "closed_by", "close_reason")  # which can be long
 
 
-class StatusTabs(Tabs):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
-        ended = [
-            (status.value, status.label.capitalize()) for status in Status if status in TERMINAL
-        ]
-        return [("active", "Active"), *ended]
-
-    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
-        if self.value() == "active":
-            return rows.filter(status__in=ACTIVE)
-        return rows.filter(status=self.value()) if self.value() in Status.values else None
-
-    def counts(self) -> dict[str, int]:
-        return {"active": Batch.objects.filter(status__in=ACTIVE)[: MOST_COUNTED + 1].count()}
+class BatchRows(Rows):
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return super().get_queryset(request, exclude_parameters).defer(*UNSHOWN)
 
 
 @admin.register(Batch)
 class BatchAdmin(BatchPage):
-    list_display = ["batch", "owner", "state", "progress", "lost", "runs", "created"]
+    list_display = ["batch", "owner", "state", "progress", "lost", "runs", "times"]
     list_display_links = None
-    list_filter = [StatusTabs, AccountFilter, ExternalUserFilter]
-    search_help_text = "Id, external user or account"
-    id_prefix = "batch_"
+    list_filter = [
+        StateTabs,
+        OneAccountFilter,
+        OneUserFilter,
+        ModelFilter,
+        EndpointFilter,
+        FailuresFilter,
+        CreatedFilter,
+    ]
+    search_help_text = "Id, external user, account, or metadata as in key=value"
     ordering = ["-created_at", "-id"]
-    sortable_by = ["created"]
+    sortable_by = ["times"]
     verbs = [
         acts.PAUSE,
         acts.RESUME,
@@ -59,9 +81,55 @@ class BatchAdmin(BatchPage):
         acts.CANCEL,
     ]
 
-    def changes_of(self, batch: Batch) -> dict[str, live.Change]:
-        changes = {"state": live.badge(*state_of(batch)), "lost": live.text(number(batch.failed))}
-        return changes | live.progress(progress_of(batch))
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BatchRows
+
+    def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+        return rows.filter(pk__in=finding.found(text))
+
+    # Export
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        if request.user.has_perm(EXPORT):
+            actions["export"] = (BatchAdmin.export, "export", "Export")
+        return actions
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        downloads = [("export", "Export")] if request.user.has_perm(EXPORT) else []
+        return super().changelist_view(request, {"downloads": downloads} | (extra_context or {}))
+
+    def export(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase | None:
+        """The table of those that are ticked, or of all that match."""
+        if not request.user.has_perm(EXPORT):
+            raise PermissionDenied
+        is_all = request.POST.get("select_across") == "1"
+        try:
+            return export(request, rows, self.filter_told(request) if is_all else "ticked")
+        except TooMany:
+            text = f"More than {number(MOST)} match, and one table has at most so many: filter."
+            messages.error(request, text)
+            return None
+
+    # What moves
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        super().prepare(rows)
+        found = speeds(rows, rows[0].seen_at) if rows else {}
+        for row in rows:
+            row.left = left_of(row, found)
+
+    def changes_of(self, batch: Any) -> dict[str, live.Change]:
+        paused, priority = pause_of(batch), priority_of(batch)
+        return {
+            "state": live.badge(*state_of(batch)),
+            "paused": live.shown(bool(paused)),
+            "priority": live.shown(bool(priority)) | live.text(priority),
+            "lost": live.text(number(batch.failed)),
+            "when": live.text(when(batch)),
+        } | live.progress(progress_of(batch), batch.left)
+
+    # Columns
 
     @admin.display(description="batch")
     def batch(self, batch: Batch) -> Any:
@@ -69,13 +137,29 @@ class BatchAdmin(BatchPage):
         description = (batch.metadata or {}).get("description")
         return two_lines(shown, description) if description else shown
 
+    @admin.display(description="user")
+    def owner(self, batch: Batch) -> Any:
+        """Whose it is, each a link to all batches of theirs."""
+        of_account = {"account": batch.account.name}
+        account = link(batch.account.name, f"?{urlencode(of_account)}")
+        if batch.external_user is None:
+            return account
+        external_id = batch.external_user.external_id
+        of_user = of_account | {"user": external_id}
+        return two_lines(link(external_id, f"?{urlencode(of_user)}"), account)
+
     @admin.display(description="status")
     def state(self, batch: Batch) -> Any:
-        return badge(*state_of(batch), live=f"{batch.pk}.state")
+        paused, priority = pause_of(batch), priority_of(batch)
+        return in_a_row(
+            badge(*state_of(batch), live=f"{batch.pk}.state"),
+            badge("paused", "warn", paused, f"{batch.pk}.paused", is_shown=bool(paused)),
+            badge(priority, "calm", "", f"{batch.pk}.priority", is_shown=bool(priority)),
+        )
 
     @admin.display(description="progress")
-    def progress(self, batch: Batch) -> Any:
-        return progress_cell(progress_of(batch), live=batch.pk)
+    def progress(self, batch: Any) -> Any:
+        return progress_cell(progress_of(batch), live=batch.pk, left=batch.left)
 
     @admin.display(description="failed")
     def lost(self, batch: Batch) -> Any:
@@ -86,8 +170,18 @@ class BatchAdmin(BatchPage):
         return two_lines(batch.model, batch.endpoint)
 
     @admin.display(description="created", ordering="created_at")
-    def created(self, batch: Batch) -> Any:
-        return moment(batch.created_at)
+    def times(self, batch: Any) -> Any:
+        return two_lines(moment(batch.created_at), followed_text(when(batch), f"{batch.pk}.when"))
+
+
+def when(batch: Any) -> str:
+    """When a batch that runs expires, or how long one that has ended took, from its creation on."""
+    if batch.is_terminal:
+        took = (batch.ended_at or batch.created_at) - batch.created_at
+        return f"took {duration(max(took.total_seconds(), 0))}"
+    if batch.expires_at <= batch.seen_at:
+        return "window has closed"
+    return f"expires {ago(batch.expires_at, batch.seen_at)}"
 
 
 @admin.register(Transition)

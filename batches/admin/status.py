@@ -1,7 +1,11 @@
 """How a batch is told in one word and one bar, wherever it is shown."""
 
-from batches.models import Batch, Status
+from collections.abc import Mapping
+
+from batches.models import Batch, Priority, Status
+from batches.speed import seconds_left
 from console.charts import Progress
+from console.text import duration
 
 TONES = {
     Status.VALIDATING: "calm",
@@ -28,3 +32,28 @@ def state_of(batch: Batch) -> tuple[str, str, str]:
 
 def progress_of(batch: Batch) -> Progress:
     return Progress(batch.completed, batch.failed, batch.total)
+
+
+def pause_of(batch: Batch) -> str:
+    """Who paused a batch and why; "" when it is not paused."""
+    if batch.paused_at is None:
+        return ""
+    why = f": {batch.pause_reason}" if batch.pause_reason else ""
+    return f"paused by {batch.paused_by}{why}"
+
+
+def priority_of(batch: Batch) -> str:
+    """What a mark says of the priority; "" when it is that of most."""
+    return "" if batch.priority == Priority.NORMAL else f"{Priority(batch.priority).label} priority"
+
+
+def left_of(batch: Batch, speeds: Mapping[str, float]) -> str:
+    """How long a batch that runs still takes, or why nobody can tell."""
+    if batch.status != Status.IN_PROGRESS or batch.total == batch.completed + batch.failed:
+        return ""
+    if batch.paused_at is not None:
+        return "waits to be resumed"
+    seconds = seconds_left(batch, speeds)
+    if seconds is not None:
+        return f"about {duration(max(seconds, 1))} left"
+    return "no line in 5 min" if batch.completed + batch.failed else "not begun"

@@ -1,12 +1,14 @@
 """The rows of a batch: what it is, how it is cut, who works on it, where its lines go, and what they brought."""
 
-from batches.models.batch import TERMINAL, TRANSITIONS, Batch, Priority, Status, Transition
+from batches.models.batch import ACTIVE, TERMINAL, TRANSITIONS, Batch, Priority, Status, Transition
 from batches.models.fleet import Engine, Host, Pace, Share
+from batches.models.metadata import MetadataPair
 from batches.models.shard import USAGE, Segment, Shard
 from batches.models.traffic import BatchMinute, OwnerHour, TrafficSlice
 from batches.models.upstream import Upstream
 
 __all__ = [
+    "ACTIVE",
     "TERMINAL",
     "TRANSITIONS",
     "USAGE",
@@ -14,6 +16,7 @@ __all__ = [
     "BatchMinute",
     "Engine",
     "Host",
+    "MetadataPair",
     "OwnerHour",
     "Pace",
     "Priority",

@@ -9,7 +9,9 @@ function apply(element, change) {
         element.textContent = change.text;
     }
     for (const [name, value] of Object.entries(change.attributes ?? {})) {
-        if (ALLOWED.has(name) && element.getAttribute(name) !== String(value)) {
+        if (ALLOWED.has(name) && value === null) {
+            element.removeAttribute(name);
+        } else if (ALLOWED.has(name) && element.getAttribute(name) !== String(value)) {
             element.setAttribute(name, value);
         }
     }

@@ -1,0 +1,332 @@
+"""The list of batches: what it shows, how it is narrowed and searched, and that it asks few questions for it."""
+
+import csv
+import datetime
+import io
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from django.apps import apps
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts.models import Account, ExternalUser, Owner
+from api.clock import database_now
+from batches.admin import export as exporting
+from batches.admin import finding
+from batches.admin.status import left_of
+from batches.models import ACTIVE, Batch, BatchMinute, MetadataPair, Priority, Status
+from batches.speed import speeds
+from console import acts
+from console.models import Act
+from tests.batches.factories import reach, run, start, submit
+from tests.console.operators import ask, list_of, with_permissions
+from tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+MOST_QUERIES = 10
+SOON = datetime.timedelta(minutes=1)
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return with_permissions("batches.view_batch")
+
+
+@pytest.fixture
+def alice(account: Account) -> Owner:
+    return Owner(account, ExternalUser.objects.create(account=account, external_id="alice"))
+
+
+def rows(client: Client, **query: str) -> list[str]:
+    page = client.get(list_of(Batch), query)
+    assert page.status_code == 200
+    return [row.pk for row in page.context["cl"].result_list]
+
+
+def told(client: Client, **query: str) -> str:
+    return client.get(list_of(Batch), query).content.decode()
+
+
+def changed(batch: Batch, **fields: Any) -> str:
+    Batch.objects.filter(pk=batch.pk).update(**fields)
+    return batch.pk
+
+
+# What it shows
+
+
+def test_a_paused_batch_and_a_high_priority_are_told(viewer: Client, account: Account) -> None:
+    batch = start(account, 2)
+    shown = told(viewer)
+    assert f'data-live="{batch.pk}.paused" hidden>' in shown
+
+    batch.pause(actor="operator anna", reason="too <b>dear</b>")
+    batch.prioritize(Priority.HIGH)
+
+    shown = told(viewer)
+    assert "paused by operator anna: too &lt;b&gt;dear&lt;/b&gt;" in shown
+    assert ">high priority</span>" in shown
+    assert f'data-live="{batch.pk}.paused" hidden>' not in shown
+    live = viewer.get(reverse("admin:batches_batch_live"), {"row": batch.pk}).json()
+    assert live[f"{batch.pk}.paused"] == {"attributes": {"hidden": None}}
+    assert live[f"{batch.pk}.left"]["text"] == "waits to be resumed"
+
+
+def test_how_long_a_batch_still_takes_is_told_by_its_last_minutes(account: Account) -> None:
+    batch, now = start(account, 3), database_now()
+    assert left_of(batch, speeds([batch], now)) == "not begun"
+    changed(batch, total=1000, completed=100)
+    batch.refresh_from_db()
+    assert left_of(batch, speeds([batch], now)) == "no line in 5 min"
+
+    BatchMinute.objects.create(batch=batch, minute=now - 2 * SOON, completed=100, failed=20)
+    BatchMinute.objects.create(batch=batch, minute=now - 60 * SOON, completed=9000)
+
+    assert speeds([batch], now) == {batch.pk: 1.0}
+    assert left_of(batch, speeds([batch], now)) == "about 15 min left"
+    assert left_of(reach(submit(account, b"{}\n"), Status.COMPLETED), {}) == ""
+
+
+def test_times_tell_how_long_it_took_or_when_it_expires(viewer: Client, account: Account) -> None:
+    start(account, 1)
+    assert "expires in 23 h" in told(viewer)
+
+    ended, now = reach(submit(account, b"{}\n"), Status.COMPLETED), database_now()
+    changed(ended, created_at=now - 90 * SOON, completed_at=now)
+    assert "took 1 h 30 min" in told(viewer)
+
+    changed(start(account, 1), expires_at=now)
+    assert "window has closed" in told(viewer)
+
+
+def test_an_owner_leads_to_what_is_theirs(viewer: Client, alice: Owner) -> None:
+    batch = submit(alice, b"{}\n")
+    twin = ExternalUser.objects.create(account=AccountFactory(name="other"), external_id="alice")
+    other = submit(Owner(twin.account, twin), b"{}\n")
+
+    assert f'href="?account={quote_plus(alice.account.name)}&amp;user=alice"' in told(viewer)
+    assert rows(viewer, account=alice.account.name, user="alice") == [batch.pk]
+    assert rows(viewer, user="alice") == [other.pk, batch.pk]
+    assert rows(viewer, user="nobody") == []
+
+
+# Narrowing
+
+
+def test_each_tab_shows_its_own_and_counts_only_what_is_cheap(
+    viewer: Client, account: Account
+) -> None:
+    made = {status: reach(submit(account, b"{}\n"), status).pk for status in Status}
+    paused = start(account, 1)
+    paused.pause(actor="x")
+    changed(paused, failed=1)
+
+    assert set(rows(viewer, state="active")) == {paused.pk, *(made[one] for one in ACTIVE)}
+    assert rows(viewer, state="paused") == rows(viewer, state="failures") == [paused.pk]
+    assert rows(viewer, state="expired") == [made[Status.EXPIRED]]
+    assert rows(viewer, state="finalizing") == [made[Status.FINALIZING]]
+    assert len(rows(viewer, state="nonsense")) == len(Status) + 1
+    shown = told(viewer)
+    assert 'Active <span class="count">5</span>' in shown
+    assert 'Paused <span class="count">1</span>' in shown
+    assert shown.count('class="count"') == 2
+    assert 'class="count"' not in told(viewer, q="x")
+
+
+def test_filters_narrow_by_what_they_say(viewer: Client, account: Account) -> None:
+    plain = start(account, 1).pk
+    other = changed(
+        start(account, 1),
+        model="rare",
+        endpoint="/v1/embeddings",
+        failed=1,
+        created_at=datetime.datetime(2026, 1, 2, 23, 30, tzinfo=datetime.UTC),
+    )
+
+    assert rows(viewer, model="rare") == [other]
+    assert rows(viewer, endpoint="/v1/embeddings") == [other]
+    assert rows(viewer, failures="yes") == [other]
+    assert rows(viewer, created_to="2026-01-02") == [other]
+    assert rows(viewer, created_from="2026-01-02", created_to="2026-01-02") == [other]
+    assert rows(viewer, created_from="2026-01-03") == [plain]
+    assert rows(viewer, created_from="soon") == [plain, other]
+
+
+def test_the_days_that_are_chosen_are_told_and_kept(viewer: Client, account: Account) -> None:
+    submit(account, b"{}\n")
+    shown = told(viewer, created_from="2026-01-02", created_to="2026-01-03", state="failed")
+
+    assert "2026-01-02 to 2026-01-03" in shown
+    assert 'name="created_from" value="2026-01-02"' in shown
+    assert "since 2026-01-02" in told(viewer, created_from="2026-01-02")
+    assert "until 2026-01-02" in told(viewer, created_to="2026-01-02")
+    operator = with_permissions("batches.view_batch", "batches.cancel_batch")
+    chosen = ask(operator, "cancel-batches", start(account, 1), query="?created_from=2026-01-02", across=True)  # fmt: skip
+    assert "created: since 2026-01-02" in chosen.content.decode()
+
+
+# Searching
+
+
+def test_metadata_is_found_by_value_pair_and_beginning(viewer: Client, account: Account) -> None:
+    nightly = submit(account, b"{}\n", metadata={"project": "north", "description": "Nightly run"})
+    other = submit(account, b"{}\n", metadata={"team": "north"})
+    submit(account, b"{}\n")
+
+    assert rows(viewer, q="project=north") == [nightly.pk]
+    assert rows(viewer, q="project=nor") == [nightly.pk]
+    assert rows(viewer, q="north") == [other.pk, nightly.pk]
+    assert rows(viewer, q="Night") == [nightly.pk]
+    assert rows(viewer, q="project=south") == []
+    assert rows(viewer, q="=") == rows(viewer, q="run") == []
+
+
+def test_a_search_finds_the_newest_first_and_no_more_than_it_says(
+    viewer: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "MOST_FOUND", 2)
+    made = [submit(account, b"{}\n", metadata={"k": "v"}).pk for _ in range(3)]
+
+    assert rows(viewer, q="v") == rows(viewer, q=account.name) == made[:0:-1]
+
+
+def test_a_search_is_narrowed_by_filters(viewer: Client, account: Account) -> None:
+    submit(account, b"{}\n", metadata={"k": "v"})
+    failed = reach(submit(account, b"{}\n", metadata={"k": "v"}), Status.FAILED)
+
+    assert rows(viewer, q="k=v", state="failed") == [failed.pk]
+
+
+def test_metadata_that_no_database_takes_as_text_does_not_break_a_batch(account: Account) -> None:
+    MetadataPair.objects.note(
+        [Batch(pk=submit(account, b"{}\n").pk, metadata={"a\x00": "b\ud800" + "x" * 512})]
+    )
+
+    pair = MetadataPair.objects.get()
+    assert (pair.key, pair.value) == ("a", "b?" + "x" * 198)
+
+
+def test_batches_that_were_there_before_are_found_too(viewer: Client, account: Account) -> None:
+    batch = submit(account, b"{}\n", metadata={"project": "north", "nul": "a\x00b"[:1]})
+    submit(account, b"{}\n")
+    MetadataPair.objects.all().delete()
+    migration = import_module("batches.migrations.0006_metadata_pairs")
+
+    for _ in range(2):
+        migration.note_metadata(apps, SimpleNamespace(connection=connection))
+
+    assert MetadataPair.objects.count() == 2
+    assert rows(viewer, q="project=north") == [batch.pk]
+
+
+# Few questions
+
+QUERIES = [
+    "",
+    *(f"state={state}" for state in ("active", "paused", "failures", "failed", "completed")),
+    "account=acme",
+    "account=acme&user=alice",
+    "user=alice",
+    "model=m",
+    "endpoint=/v1/embeddings",
+    "failures=yes",
+    "created_from=2026-01-01&created_to=2100-01-01",
+    "q=batch_",
+    "q=acme",
+    "q=alice",
+    "q=k=v",
+    "q=a&state=active&account=acme&user=alice&model=m&failures=yes&created_from=2026-01-01",
+    "p=2",
+    "o=7",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_page_of_the_list_asks_few_questions(query: str) -> None:
+    operator = with_permissions(
+        "batches.view_batch", "batches.cancel_batch", "batches.export_batch"
+    )
+    acme = AccountFactory(name="acme")
+    for account in (acme, AccountFactory(name="acme two")):
+        user = ExternalUser.objects.create(account=account, external_id="alice")
+        for owner in (Owner(account, user), Owner(account)):
+            start(owner, 1, metadata={"k": "v"})
+            reach(submit(owner, b"{}\n"), Status.FAILED)
+
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        assert operator.get(f"{list_of(Batch)}?{query}").status_code == 200
+
+    assert len(asked) <= MOST_QUERIES, "\n".join(one["sql"] for one in asked)
+
+
+# Export
+
+
+def exported(answer: Any) -> list[dict[str, str]]:
+    text = b"".join(answer.streaming_content).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def exporter() -> Client:
+    return with_permissions("batches.view_batch", "batches.export_batch")
+
+
+def test_what_is_ticked_is_exported_with_no_cell_a_formula(exporter: Client, alice: Owner) -> None:
+    batch = submit(alice, b"{}\n", metadata={"=cmd()": "@x", "b": "\u202e"})
+    submit(alice, b"{}\n")
+    changed(batch, model="=1+1")
+
+    answer = ask(exporter, "export", batch)
+
+    assert answer["Content-Disposition"] == 'attachment; filename="batches.csv"'
+    (row,) = exported(answer)
+    assert (row["id"], row["external_user"]) == (batch.pk, "alice")
+    assert (row["model"], row["metadata"][:10]) == ("'=1+1", "'=cmd()=@x")
+    assert (row["status"], row["priority"], row["ended_at"]) == ("validating", "normal", "")
+
+
+def test_all_that_match_are_exported_and_the_log_says_so(
+    exporter: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "AT_ONCE", 2)
+    made = [reach(submit(account, b"{}\n"), Status.FAILED) for _ in range(5)]
+    start(account, 1)
+
+    answer = ask(exporter, "export", made[0], query="?state=failed", across=True)
+
+    assert [row["id"] for row in exported(answer)] == [batch.pk for batch in reversed(made)]
+    act = Act.objects.get()
+    assert (act.verb, act.total, act.done, act.left) == ("export batches", 5, 5, 0)
+    assert act.parameters == {"chosen": "state: Failed"}
+    assert set(act.affected.values_list("outcome", flat=True)) == {"exported"}
+
+
+def test_too_many_are_not_exported(
+    exporter: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [submit(account, b"{}\n") for _ in range(2)]
+    monkeypatch.setattr(acts, "MOST", 1)
+
+    ask(exporter, "export", *made)
+
+    assert "one table has at most so many" in exporter.get(list_of(Batch)).content.decode()
+    assert not Act.objects.exists()
+
+
+def test_without_its_permission_nothing_is_exported(viewer: Client, account: Account) -> None:
+    batch = run(start(account, 1))
+
+    answer = ask(viewer, "export", batch)
+
+    assert "text/csv" not in answer["Content-Type"]
+    assert ">Export<" not in told(viewer)
+    assert not Act.objects.exists()
