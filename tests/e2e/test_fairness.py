@@ -95,7 +95,7 @@ def test_a_small_batch_is_done_while_a_big_one_runs(
     small = fleet.submit(10, "--external-user", "somebody-else")
     small.wait_until("completed", 30)
     assert big.status == "in_progress"
-    fleet.installation.manage("cancel_batch", big.id)
+    fleet.installation.manage("cancel_batch", big.id, "--reason", "test")
     big.wait_until("cancelled")
     small.assert_whole()
     big.assert_whole("cancelled", failed=BUSY_LINES - big.row("completed")[0])

@@ -22,7 +22,7 @@ def test_only_the_failed_lines_are_called_again(fleet: Fleet) -> None:
         assert calls == LINES
 
         fleet.upstream.set(fail=0)
-        fleet.installation.manage("requeue_batch", batch.id)
+        fleet.installation.manage("requeue_batch", batch.id, "--reason", "test")
         batch.wait_until("completed")
     batch.assert_whole()
     again = fleet.upstream.calls(batch)[calls:]

@@ -1,13 +1,15 @@
 """`manage.py cancel_batch`: stop batches; what is done is kept."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from batches import lifecycle
-from batches.commands import BatchCommand, operator
+from batches import acts
+from batches.commands import VerbCommand
+from console.acts import Verb
 
 
-class Command(BatchCommand):
+class Command(VerbCommand):
     help = "Cancel batches. No new call is made; what is done is kept."
 
-    def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
-        self.each(batch_ids, lambda batch: lifecycle.cancel(batch, actor=operator(), reason=reason))
+    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+        return acts.CANCEL, {}

@@ -1,40 +1,46 @@
 """`manage.py expire_batches`: end the batches whose window has closed, or close the window of some now."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import CommandParser
-
 from api.clock import database_now
-from batches import lifecycle, results
-from batches.commands import BatchCommand, operator
+from batches import acts, results
+from batches.commands import VerbCommand, is_selective, table
 from batches.models import Batch
+from console.acts import Verb
+from console.models import Act
 
 
-class Command(BatchCommand):
+class Command(VerbCommand):
     help = (
         "End every batch whose window has closed, without waiting for a worker. "
-        "With ids, close the window of those batches now."
+        "With ids or filters, close the window of those batches now."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("batch_ids", nargs="*", metavar="BATCH_ID")
-        parser.add_argument("--reason", default="", help="Kept in the history of each batch.")
-        parser.add_argument("--dry-run", action="store_true", help="Only list what would end.")
+    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+        return acts.EXPIRE, {}
 
-    def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
-        ids = batch_ids or list(
-            Batch.objects.overdue(database_now())
-            .order_by("expires_at")
-            .values_list("pk", flat=True)
+    def handle(self, *args: Any, **options: Any) -> None:
+        if is_selective(options):
+            super().handle(*args, **options)
+        else:
+            self.end_overdue(is_dry=options["dry_run"])
+
+    def end_overdue(self, *, is_dry: bool) -> None:
+        """What the clock does by itself: nobody's act, and so not in the log."""
+        overdue = Batch.objects.overdue(database_now()).order_by("expires_at")
+        lines = []
+        for batch in overdue:
+            if not is_dry:
+                results.finalize(batch.pk)
+                batch.refresh_from_db()
+            lines.append(
+                (batch.pk, batch.status, "would expire" if is_dry else "its window has closed")
+            )
+        self.stdout.write(
+            table(("batch", "status", "outcome"), lines) if lines else "No batch is overdue."
         )
-        if options["dry_run"]:
-            self.stdout.write("\n".join([*ids, f"{len(ids)} would expire."]))
-            return
 
-        def act(batch: Batch) -> None:
-            if batch_ids:
-                lifecycle.expire(batch, actor=operator(), reason=reason)
-            results.finalize(batch.pk)
-            batch.refresh_from_db()
-
-        self.each(ids, act)
+    def afterwards(self, act: Act) -> None:
+        for pk in act.affected.filter(is_refusal=False).values_list("object_id", flat=True):
+            results.finalize(pk)

@@ -1,13 +1,15 @@
 """`manage.py pause_batch`: let no call of some batches begin until they are resumed."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from batches import lifecycle
-from batches.commands import BatchCommand, operator
+from batches import acts
+from batches.commands import VerbCommand
+from console.acts import Verb
 
 
-class Command(BatchCommand):
+class Command(VerbCommand):
     help = "Pause batches: no new call is made until they are resumed. Their windows go on."
 
-    def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
-        self.each(batch_ids, lambda batch: lifecycle.pause(batch, actor=operator(), reason=reason))
+    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+        return acts.PAUSE, {}

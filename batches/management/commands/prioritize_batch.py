@@ -1,15 +1,17 @@
 """`manage.py prioritize_batch`: let the lines of some batches go before or after those of others."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from batches import lifecycle
-from batches.commands import BatchCommand
+from batches import acts
+from batches.commands import VerbCommand
 from batches.models import Priority
+from console.acts import Verb
 
 
-class Command(BatchCommand):
+class Command(VerbCommand):
     help = "Let the lines of batches go before those of lower priority, of whatever owner."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -17,6 +19,5 @@ class Command(BatchCommand):
         labels = [priority.label for priority in Priority]
         parser.add_argument("--priority", required=True, choices=labels)
 
-    def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
-        priority = Priority[options["priority"].upper()]
-        self.each(batch_ids, lambda batch: lifecycle.prioritize(batch, priority))
+    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+        return acts.PRIORITIZE, {"priority": options["priority"]}

@@ -1,13 +1,15 @@
 """`manage.py resume_batch`: go on with batches that were paused."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from batches import lifecycle
-from batches.commands import BatchCommand
+from batches import acts
+from batches.commands import VerbCommand
+from console.acts import Verb
 
 
-class Command(BatchCommand):
+class Command(VerbCommand):
     help = "Go on with batches that were paused."
 
-    def handle(self, *args: Any, batch_ids: list[str], reason: str, **options: Any) -> None:
-        self.each(batch_ids, lifecycle.resume)
+    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+        return acts.RESUME, {}
