@@ -78,6 +78,7 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
         concurrency=settings.ENGINE_CONCURRENCY,
         max_attempts=settings.BATCH_MAX_ATTEMPTS,
         grace_seconds=settings.BATCH_CANCEL_GRACE_SECONDS,
+        max_answer_bytes=settings.BATCH_MAX_ANSWER_BYTES,
     )
     transport = make_transport()
     with ThreadPoolExecutor(1, "database") as thread:

@@ -16,7 +16,7 @@ from batches.executor.lines import (
 from batches.executor.pool import Pool
 from batches.executor.recorder import Recorder
 from batches.executor.retry import Action, Decision, backoff, decide
-from batches.executor.transport import Answer, Transport, TransportError
+from batches.executor.transport import Answer, Kind, Transport, TransportError
 from batches.executor.work import Line, Options, Work
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Caller:
     ) -> None:
         now = self._clock()
         work.pace.answered(line.number, now - started, usage.output_tokens)
+        work.pace.weighed(len(answer.body))
         work.breaker.answered(now)
         request = line.request
         result = Result.of(
@@ -90,6 +91,8 @@ class Caller:
     def _fail(self, work: Work, line: Line, outcome: Outcome, started: float) -> Decision:
         decision = decide(outcome, now=time.time())
         now = self._clock()
+        if isinstance(outcome, TransportError) and outcome.kind is Kind.TOO_LARGE:
+            work.pace.weighed(self._options.max_answer_bytes)
         if decision.refused:
             work.pace.refused(line.number, now, decision.after)
         else:

@@ -17,7 +17,7 @@ LEAST = 1.04  # step, once larger ones were refused
 PAYS = 0.25  # of what a larger limit could bring at best, and it is kept
 ENOUGH = 0.985  # of the rate at the larger limit, and the smaller one is kept
 CUT, CUT_OF_TRY = 0.9, 0.95  # of the calls that were accepted; a try was a step of our own
-FRESH = 0.1  # the part of the newest call in the mean round trip
+FRESH = 0.1  # the part of the newest call in the mean round trip and size
 
 
 class Phase(Enum):
@@ -79,9 +79,12 @@ class Pace:
         *,
         rest_seconds: float,
         max_rest_seconds: float,
+        max_bytes: float = math.inf,
         learnt: float | None = None,
     ) -> None:
         """most: the largest limit. rest_seconds: the first rest for which nobody named a time, then doubled.
+
+        max_bytes: of answers that may be arriving at once here, going by their mean size.
 
         learnt: a limit that was right lately; there the search begins, without the doubling.
         """
@@ -93,6 +96,9 @@ class Pace:
         self._max_rest_seconds = max_rest_seconds
         self._calls = 0  # begun; the next one has this number
         self._round_trip = 0.0  # mean seconds of the answered calls
+        self._max_bytes = max_bytes
+        self._size = 0.0  # mean bytes of the answers
+        self._bearable: float = math.inf  # calls whose answers fit into `max_bytes`
 
         self._phase = Phase.GROW if learnt is None else Phase.HOLD
         self._step = DOUBLE
@@ -119,7 +125,9 @@ class Pace:
 
     def room(self, now: float) -> int:
         """How many calls may begin now."""
-        return max(0, self.limit - self.in_flight) if now >= self.rests_until else 0
+        if now < self.rests_until:
+            return 0
+        return int(max(0, min(self.limit, self._bearable) - self.in_flight))
 
     # What becomes of calls
 
@@ -140,6 +148,11 @@ class Pace:
             if self._rests:
                 self._rests = 0
                 self._grow_anew()
+
+    def weighed(self, size: int) -> None:
+        """An answer had so many bytes, or was refused for having more."""
+        self._size += FRESH * (size - self._size) if self._size else size
+        self._bearable = max(1.0, self._max_bytes // self._size) if self._size else math.inf
 
     def failed(self, number: int, seconds: float) -> None:
         """The call took its time and brought nothing, for a reason other than a lack of room."""

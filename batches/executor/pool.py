@@ -186,6 +186,7 @@ class Pool:
                 self._options.concurrency,
                 rest_seconds=self._options.backoff_seconds,
                 max_rest_seconds=self._options.max_backoff_seconds,
+                max_bytes=self._options.max_arriving_bytes,
                 learnt=work.target.learnt,
             )
         return self.paces[place]

@@ -42,6 +42,10 @@ class Options:
     flush_bytes: int = 1 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
     max_held_bytes: int = 64 * MB  # more than this in bodies is held: no claim
+    max_answer_bytes: int = 10 * MB  # what the transport takes at most
+    max_arriving_bytes: int = (
+        256 * MB
+    )  # of one upstream and model, going by the mean of its answers
 
     claim_seconds: float = 1  # between two claims when there is enough to do
     poll_seconds: float = 0.3  # between two claims when there is nothing to claim

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from batches.executor.engine import Engine
 from batches.executor.pace import START
-from batches.executor.transport import Answer
+from batches.executor.transport import Answer, Kind, TransportError
 from tests.batches.executor.scripted import (
     TARGET,
     Scripted,
@@ -91,6 +91,42 @@ async def test_a_server_with_little_room_is_hardly_asked_in_vain():
     assert len(given.results) == 1000
     assert all(result.entry.completed for result in given.results)
     assert next(numbers) <= 1200
+
+
+async def test_large_answers_are_asked_for_no_faster_than_memory_bears():
+    large = Answer(200, {}, b'{"n":"%b"}' % (b"x" * 1000))
+    http = Scripted(lambda id, body: large)
+    begun = iter(range(1000))
+
+    def script(id, body):
+        if next(begun) == 50:  # by now their size is known
+            http.most_in_flight = 0
+        return large
+
+    http.script = script
+    given = source(work(400))
+
+    await run(given, http, concurrency=40, max_arriving_bytes=20 * 1010)
+
+    assert len(given.results) == 400
+    assert http.most_in_flight == 20
+
+
+async def test_answers_that_are_too_large_count_as_the_largest():
+    begun = iter(range(1000))
+
+    def script(id, body):
+        if next(begun) == 50:
+            http.most_in_flight = 0
+        return TransportError(Kind.TOO_LARGE)
+
+    http = Scripted(script)
+    given = source(work(200))
+
+    await run(given, http, concurrency=40, max_answer_bytes=1000, max_arriving_bytes=5000)
+
+    assert {result.entry.cause for result in given.results} == {"response_too_large"}
+    assert http.most_in_flight == 5
 
 
 async def test_refused_lines_wait_without_a_slot():
