@@ -5,26 +5,29 @@ Sums come from what traffic has rolled up, never from lines or batches.
 
 import dataclasses
 import datetime
-import shutil
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db.models import (
     BooleanField,
+    Case,
     CharField,
     Count,
+    DateTimeField,
     Exists,
     F,
     IntegerField,
-    Min,
     OuterRef,
     Q,
+    QuerySet,
+    Subquery,
     Sum,
     Value,
+    When,
 )
+from django.utils import timezone
 
+from api.clock import DatabaseNow
 from batches import traffic
 from batches.models import (
     TERMINAL,
@@ -34,6 +37,7 @@ from batches.models import (
     Host,
     OwnerHour,
     Shard,
+    Share,
     Status,
     TrafficSlice,
     Upstream,
@@ -45,16 +49,15 @@ SLICE = datetime.timedelta(minutes=10)
 NOW = datetime.timedelta(minutes=5)  # what "now" is taken over
 SHOWN = 8
 ACTIVE = tuple(status for status in Status if status not in TERMINAL)
-DISK_FULL = 0.85
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """Batches that have not ended. `oldest`: when the one whose lines have waited longest began, None without one."""
+    """Batches that have not ended. `oldest`: the one whose lines have waited longest, and since when; None without one."""
 
     batches: dict[Status, int]
     paused: int
-    oldest: datetime.datetime | None
+    oldest: tuple[str, datetime.datetime] | None
 
     @property
     def active(self) -> int:
@@ -108,28 +111,29 @@ class Worker:
     in_flight: int  # of an engine: calls
     stopping: bool
     started_at: datetime.datetime
-    lease_expires_at: datetime.datetime
+    heard_at: datetime.datetime  # its last heartbeat
     alive: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Warning:
-    """Something an operator should know. `about`: what it leads to: "workers", "upstreams", "batches" or ""."""
-
-    text: str
-    about: str = ""
-
-
-def work(now: datetime.datetime) -> Work:
+def work() -> Work:
     """Batches that have not ended, by state."""
-    waiting = Shard.objects.filter(batch=OuterRef("pk"), state=Shard.State.WAITING)
-    running = Q(status=Status.IN_PROGRESS)
-    found = Batch.objects.filter(status__in=ACTIVE).aggregate(
-        **{status.value: Count("pk", filter=Q(status=status)) for status in ACTIVE},
-        paused=Count("pk", filter=Q(paused_at__isnull=False)),
-        oldest=Min("in_progress_at", filter=running & Q(paused_at=None) & Q(Exists(waiting))),
+    nothing, no_time = Value(0, IntegerField()), Value(None, DateTimeField())
+    active = Batch.objects.filter(status__in=ACTIVE).order_by()
+    counts = active.values_list("status", no_time).annotate(
+        count=Count("pk"), paused=Count("pk", filter=Q(paused_at__isnull=False))
     )
-    return Work({s: found[s.value] for s in ACTIVE}, found["paused"], found["oldest"])
+    shards = Shard.objects.filter(batch=OuterRef("pk"), state=Shard.State.WAITING)
+    waiting = Batch.objects.filter(Exists(shards), status=Status.IN_PROGRESS, paused_at=None)
+    first = waiting.order_by("in_progress_at", "pk").values("pk")[:1]
+    oldest = Batch.objects.filter(pk=Subquery(first)).order_by()
+    rows: Any = counts.union(oldest.values_list("pk", "in_progress_at", nothing, nothing), all=True)
+    batches, paused, found = dict.fromkeys(ACTIVE, 0), 0, None
+    for key, since, count, count_paused in rows:
+        if since is None:
+            batches[Status(key)], paused = count, paused + count_paused
+        else:
+            found = (key, since)
+    return Work(batches, paused, found)
 
 
 def day(now: datetime.datetime) -> Traffic:
@@ -160,11 +164,13 @@ def _counts_since(first: datetime.datetime, lately: datetime.datetime) -> Any:
     no, yes = Value(False, BooleanField()), Value(True, BooleanField())
     rolled = TrafficSlice.objects.filter(start__gte=first).order_by().values_list(no, "start")
     unrolled = minutes.filter(roll=None).values_list(no, "minute")
-    recent = minutes.filter(minute__gte=lately.replace(second=0, microsecond=0)).values_list(
-        yes, "minute"
-    )
+    recent = minutes.filter(minute__gte=_minute(lately)).values_list(yes, "minute")
     parts = [part.annotate(*sums) for part in (rolled, unrolled, recent)]
     return parts[0].union(*parts[1:], all=True)
+
+
+def _minute(moment: datetime.datetime) -> datetime.datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 def _slice(moment: datetime.datetime) -> datetime.datetime:
@@ -180,14 +186,28 @@ def _latencies(counts: Any) -> tuple[float | None, float | None]:
     return traffic.percentile(numbers, 0.5), traffic.percentile(numbers, 0.95)
 
 
-def running() -> list[Batch]:
-    """Batches whose lines are being called: the highest priority first, then those that began last."""
+def running(now: datetime.datetime) -> list[Any]:
+    """Batches whose lines are being called: the highest priority first, then those that began last.
+
+    Each has `lately`: how many lines it got done since `NOW` ago; None for none.
+    """
+    minutes = BatchMinute.objects.filter(batch=OuterRef("pk"), minute__gte=_minute(now - NOW))
+    lines = minutes.order_by().values("batch").annotate(lines=Sum(F("completed") + F("failed")))
     batches = Batch.objects.filter(status=Status.IN_PROGRESS, paused_at=None)
     return list(
-        batches.select_related("account", "external_user").order_by(
-            "-priority", "-created_at", "-id"
-        )[:SHOWN]
+        batches.select_related("account", "external_user")
+        .annotate(lately=Subquery(lines.values("lines")))
+        .order_by("-priority", "-created_at", "-id")[:SHOWN]
     )
+
+
+def seconds_left(batch: Any, now: datetime.datetime) -> float | None:
+    """How long a batch of `running` will take at the pace it has lately; None while it has none."""
+    if not batch.lately:
+        return None
+    began = max(_minute(now - NOW), batch.in_progress_at or batch.created_at)
+    left = batch.total - batch.completed - batch.failed
+    return float(left * max(1.0, (now - began).total_seconds()) / batch.lately)
 
 
 def busiest(now: datetime.datetime) -> list[Busy]:
@@ -205,98 +225,41 @@ def busiest(now: datetime.datetime) -> list[Busy]:
     return [Busy(*row[:-1]) for row in rows]
 
 
-def upstreams() -> list[Upstream]:
-    return list(Upstream.objects.order_by("name"))
+def upstreams(now: datetime.datetime) -> list[Any]:
+    """All of them. Each has `slots`: how many calls living engines may have in flight there; None for none."""
+    return list(with_slots(Upstream.objects.order_by("name"), now))
 
 
-def workers(now: datetime.datetime) -> list[Worker]:
-    """Hosts, then engines, each those first that live."""
+def with_slots(upstreams: QuerySet[Upstream], now: datetime.datetime) -> QuerySet[Any]:
+    """Annotate `slots`. One without a limit has no shares of its own: there, those of its batches are added up."""
+    alive = Share.objects.filter(engine__lease_expires_at__gt=now).order_by()
+    own = alive.filter(upstream=OuterRef("pk")).values("upstream").annotate(sum=Sum("slots"))
+    batches = alive.filter(batch__upstream=OuterRef("pk")).values("batch__upstream")
+    of_batches = batches.annotate(sum=Sum("slots")).values("sum")
+    return upstreams.annotate(
+        slots=Case(
+            When(limit__isnull=True, then=Subquery(of_batches)),
+            default=Subquery(own.values("sum")),
+        )
+    )
+
+
+def workers() -> tuple[list[Worker], datetime.datetime]:
+    """Hosts, then engines, each those first that live; and the database's time, which comes with them.
+
+    Without any the time is this host's own, for there is no lease that it could misjudge.
+    """
     nothing, no = Value(0, IntegerField()), Value(False, BooleanField())
-    hosts = Host.objects.values_list(
-        Value("host", CharField()),
-        "name",
-        "pid",
-        "version",
-        "slots",
-        nothing,
-        no,
-        "started_at",
-        "lease_expires_at",
-    )
+    host, engine, none = (Value(text, CharField()) for text in ("host", "engine", ""))
+    times = ("started_at", "lease_expires_at", DatabaseNow())
+    hosts = Host.objects.values_list(host, "name", "pid", "version", "slots", nothing, no, *times)
     engines = Engine.objects.values_list(
-        Value("engine", CharField()),
-        "host",
-        "pid",
-        Value("", CharField()),
-        nothing,
-        "in_flight",
-        "stopping",
-        "started_at",
-        "lease_expires_at",
+        engine, "host", "pid", none, nothing, "in_flight", "stopping", *times
     )
-    rows: Any = hosts.union(engines, all=True)
-    found = [Worker(*[*row, row[-1] > now]) for row in rows]
-    return sorted(found, key=lambda one: (one.kind != "host", not one.alive, one.name, one.pid))
-
-
-def warnings(work: Work, upstreams: list[Upstream], workers: list[Worker]) -> list[Warning]:
-    """What an operator should see to, from what the other functions found."""
-    return [*_of_workers(work, workers), *_of_upstreams(upstreams), *_of_disks()]
-
-
-def _of_workers(work: Work, workers: list[Worker]) -> list[Warning]:
-    hosts = [worker for worker in workers if worker.kind == "host"]
-    alive = [host for host in hosts if host.alive]
-    found = []
-    if not alive:
-        waits = f"; {work.active} batches wait" if work.active else ""
-        found.append(
-            Warning(f"No worker is running{waits}. Start one: manage.py runworker", "workers")
-        )
-    found += [
-        Warning(
-            f"The worker {host.name} ({host.pid}) has not been heard of since "
-            f"{host.lease_expires_at:%H:%M:%S} UTC.",
-            "workers",
-        )
-        for host in hosts
-        if not host.alive
-    ]
-    versions = {host.version for host in alive} | {settings.VERSION}
-    if len(versions) > 1:
-        text = f"Web server and workers run different versions: {', '.join(sorted(versions))}."
-        found.append(Warning(text, "workers"))
-    return found
-
-
-def _of_upstreams(upstreams: list[Upstream]) -> list[Warning]:
-    if not upstreams:
-        return [Warning("There is no upstream, so no batch can run. Add one.", "upstreams")]
-    found = []
-    for upstream in upstreams:
-        if upstream.paused_at is not None:
-            why = upstream.pause_reason or "no reason was given"
-            found.append(Warning(f"The upstream {upstream} is paused: {why}", "upstreams"))
-        elif upstream.down_at is not None:
-            since = f"{upstream.down_at:%Y-%m-%d %H:%M} UTC"
-            text = f"The upstream {upstream} answers nobody since {since}: {upstream.last_error}"
-            found.append(Warning(text, "upstreams"))
-    return found
-
-
-def _of_disks() -> list[Warning]:
-    """One for each disk that is nearly full, by what lies on it."""
-    disks: dict[int, tuple[list[str], Path]] = {}
-    for name, path in (("storage", settings.STORAGE_DIR), ("data directory", settings.DATA_DIR)):
-        place = next(one for one in (Path(path), *Path(path).parents) if one.exists())
-        disks.setdefault(place.stat().st_dev, ([], place))[0].append(name)
-    found = []
-    for names, place in disks.values():
-        usage = shutil.disk_usage(place)
-        full = usage.used / usage.total
-        if full >= DISK_FULL:
-            of, left = " and the ".join(names), usage.free / 1e9
-            found.append(
-                Warning(f"The disk of the {of} is {full:.0%} full; {left:.1f} GB are left.")
-            )
-    return found
+    rows: Any = list(hosts.union(engines, all=True))
+    now = (rows and rows[0][-1]) or timezone.now()
+    lease = {"host": Host.LEASE, "engine": Engine.lease()}
+    found = [Worker(*[*row[:-2], min(now, row[-2] - lease[row[0]]), row[-2] > now]) for row in rows]
+    return sorted(
+        found, key=lambda one: (one.kind != "host", not one.alive, one.name, one.pid)
+    ), now

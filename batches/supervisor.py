@@ -22,7 +22,7 @@ from api.clock import database_now
 from batches.hints import Cluster, queue_name
 from batches.models import Host, Upstream
 from batches.schedule import sync_schedules
-from batches.sweep import HOST_LEASE_SECONDS, idle_work, sweep
+from batches.sweep import idle_work, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Rounds(threading.Thread):
                 "version": settings.VERSION,
                 "slots": self._slots,
                 "started_at": self._started_at,
-                "lease_expires_at": now + datetime.timedelta(seconds=HOST_LEASE_SECONDS),
+                "lease_expires_at": now + Host.LEASE,
             },
         )
 

@@ -14,7 +14,6 @@ from batches.hints import Cluster, Task, ring, waiting, waiting_calls
 from batches.models import Batch, Engine, Host, Shard, Status
 from console.acts import unfinished
 
-HOST_LEASE_SECONDS = 30
 MOST_RINGS = 500  # in the queue at once; the next pass rings for the rest
 BURIED_AFTER = datetime.timedelta(hours=1)
 FAILURES_KEPT = datetime.timedelta(days=7)
@@ -41,7 +40,7 @@ def _mend_leases(now: datetime.datetime) -> None:
 
     Whoever lives renews it in time. Those of the dead would keep their lines from everybody for as long as the jump.
     """
-    lease = datetime.timedelta(seconds=max(settings.BATCH_LEASE_SECONDS, HOST_LEASE_SECONDS))
+    lease = max(Engine.lease(), Host.LEASE)
     # Other hosts may be set to somewhat longer leases.
     impossible, until = now + 4 * lease, now + lease
     held = Shard.objects.filter(state=Shard.State.RUNNING)

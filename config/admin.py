@@ -9,6 +9,7 @@ from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from batches.acts import ring_for
+from batches.admin import overview
 from console.site import Entry, Site
 
 site = cast(Site, admin.site)
@@ -28,6 +29,7 @@ site.sections = [
         Entry("auth.group", "Roles", "role", "What they may do."),
     ],
 ]
+site.panels = overview.panels
 site.ring = lambda act: ring_for(act.pk)
 
 for model in (Schedule, Success, Failure, OrmQ):

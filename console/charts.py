@@ -96,6 +96,11 @@ class Bars:
     stacks: Sequence[Stack]
     legend: dict[str, str]  # tone -> name
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether it leads somewhere, and so is more than a picture."""
+        return any(stack.link for stack in self.stacks)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stroke:
@@ -188,10 +193,16 @@ def _runs(values: Sequence[float | None], top: float) -> list[str]:
             runs.append([])
         else:
             runs[-1].append(f"{index * step:.1f},{BOX - BOX * value / top:.1f}")
-    return [" ".join(run) for run in runs if run]
+    # A point on its own is drawn as a line to itself: a dot.
+    return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]
 
 
 def _thinned(labels: Sequence[str]) -> list[str]:
-    """Keep at most LABELS of them, evenly apart, each in the place of its column."""
+    """Keep at most LABELS of them, evenly apart, each in the place of its column; those of few stay as they are."""
+    if sum(map(bool, labels)) <= LABELS:
+        return list(labels)
     each = math.ceil(len(labels) / LABELS) or 1
-    return [label if index % each == 0 else "" for index, label in enumerate(labels)]
+    last = len(labels) - each / 2  # beyond it there is no room for a text
+    return [
+        label if index % each == 0 and index <= last else "" for index, label in enumerate(labels)
+    ]

@@ -44,12 +44,12 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A part of the overview: a template, and what it shows. A narrow one shares its row with others."""
+    """A part of the overview: a template, and what it shows; with a title it is a card. `width`: in twelfths of the row."""
 
     template: str
     context: dict[str, Any]
     title: str = ""
-    is_narrow: bool = False
+    width: int = 12
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -100,6 +100,8 @@ class Site(admin.AdminSite):
 
     def each_context(self, request: Any) -> dict[str, Any]:
         context = super().each_context(request)
+        # A page that asks for itself anew, to redraw, must not eat the messages of the page somebody is about to see.
+        context["is_redraw"] = request.headers.get("X-Requested-With") == "redraw"
         context["home"] = reverse("admin:index", current_app=self.name)
         context["sections"], context["more"] = self._navigation(request, context["available_apps"])
         return context

@@ -52,6 +52,11 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
+def plural(count: int, one: str, many: str) -> str:
+    """1 batch, 3 batches."""
+    return f"{number(count)} {one if count == 1 else many}"
+
+
 def short_number(value: float) -> str:
     """1,234 in full, then 12.3 k, 4.56 M, 7.89 G."""
     if abs(value) < 10_000:

@@ -1,9 +1,41 @@
 """What lines brought over time, as the rows that the console's sums are made of."""
 
-from django.contrib import admin
+import datetime
+from typing import Any
 
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.pages import AccountFilter, ExternalUserFilter
+from api.clock import database_now
 from batches.models import BatchMinute, OwnerHour, TrafficSlice
-from console.pages import Look
+from console.pages import Look, Tabs
+
+SPANS = {"day": datetime.timedelta(hours=24), "month": datetime.timedelta(days=30)}
+
+
+class SinceTabs(Tabs):
+    """Rows of the last hours or days. A subclass names the `field` that has their time."""
+
+    title = "time"
+    parameter_name = "since"
+    field = ""
+
+    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
+        return [("day", "Last 24 hours"), ("month", "Last 30 days")]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
+        span = SPANS.get(self.value() or "")
+        return rows.filter(**{f"{self.field}__gte": database_now() - span}) if span else None
+
+
+class SliceTabs(SinceTabs):
+    field = "start"
+
+
+class HourTabs(SinceTabs):
+    field = "hour"
 
 
 @admin.register(BatchMinute)
@@ -19,11 +51,13 @@ class BatchMinuteAdmin(Look):
 class TrafficSliceAdmin(Look):
     list_display = ["start", "upstream", "model", "completed", "failed", "calls"]
     list_select_related = ["upstream"]
-    ordering = ["-id"]
+    list_filter = [SliceTabs, "upstream"]
+    ordering = ["-start", "-upstream", "-model"]  # as their unique key has it
 
 
 @admin.register(OwnerHour)
 class OwnerHourAdmin(Look):
     list_display = ["hour", "account", "external_user", "completed", "failed", "calls"]
     list_select_related = ["account", "external_user__account"]
-    ordering = ["-id"]
+    list_filter = [HourTabs, AccountFilter, ExternalUserFilter]
+    ordering = ["-hour", "-owner"]

@@ -12,6 +12,15 @@ from console.pages import Page
 from console.parts import badge, figures, two_lines
 
 
+def state_of(upstream: Upstream) -> tuple[str, str, str]:
+    """What a badge says of an upstream, its tone, and more about it."""
+    if upstream.paused_at is not None:
+        return "paused", "warn", upstream.pause_reason
+    if upstream.down_at is not None:
+        return "down", "bad", upstream.last_error
+    return "open", "good", ""
+
+
 class UpstreamForm(forms.ModelForm):
     """The key goes in and never comes out: an empty field keeps the one there is."""
 
@@ -55,9 +64,8 @@ class UpstreamAdmin(Page):
 
     @admin.display(description="state")
     def state(self, upstream: Upstream) -> Any:
-        if upstream.paused_at is None:
-            return badge("open", "good")
-        return two_lines(badge("paused", "warn"), upstream.pause_reason)
+        text, tone, told = state_of(upstream)
+        return two_lines(badge(text, tone), told) if told else badge(text, tone)
 
     @admin.display(description="models")
     def models(self, upstream: Upstream) -> Any:

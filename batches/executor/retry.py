@@ -20,6 +20,7 @@ RETRYABLE = frozenset({408, 409, 424, 425, 429})  # and every 5xx
 DOWN = frozenset({502, 503, 504, 529})  # what stands before an upstream that is down answers so
 REFUSED = frozenset({401, 403})
 QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+KEY_REFUSED = "The upstream refused this service's key"  # how the reason of such a pause begins
 
 
 class Action(Enum):
@@ -82,7 +83,7 @@ def _decide_error(answer: Answer, now: float) -> Decision:
 
 def _pause_reason(answer: Answer) -> str:
     if answer.status in REFUSED:
-        return f"The upstream refused this service's key (HTTP {answer.status}). Correct the key, then resume."
+        return f"{KEY_REFUSED} (HTTP {answer.status}). Correct it: that resumes."
     if answer.status < 500 and not QUOTA.isdisjoint(_error_names(answer.body)):
         return f"The upstream's quota is used up (HTTP {answer.status}). Raise it, then resume."
     return ""

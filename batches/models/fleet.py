@@ -3,6 +3,7 @@
 import datetime
 from typing import Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -17,6 +18,8 @@ class HostQuerySet(models.QuerySet["Host"]):
 class Host(models.Model):
     """One `runworker`: how many engines it can run at once, and until when it counts as alive."""
 
+    LEASE = datetime.timedelta(seconds=30)
+
     id = models.CharField(max_length=64, primary_key=True)
     name = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
@@ -29,6 +32,11 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.pid})"
+
+    @property
+    def heard_at(self) -> datetime.datetime:
+        """When its last heartbeat came."""
+        return self.lease_expires_at - self.LEASE
 
 
 class EngineQuerySet(models.QuerySet["Engine"]):
@@ -51,6 +59,16 @@ class Engine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host} ({self.pid})"
+
+    @property
+    def heard_at(self) -> datetime.datetime:
+        """When its last heartbeat came."""
+        return self.lease_expires_at - self.lease()
+
+    @staticmethod
+    def lease() -> datetime.timedelta:
+        """How long a heartbeat counts."""
+        return datetime.timedelta(seconds=settings.BATCH_LEASE_SECONDS)
 
 
 class Share(models.Model):

@@ -66,3 +66,9 @@ def bars(chart: charts.Bars) -> dict[str, Any]:
 @register.inclusion_tag("console/lines.html")
 def lines(chart: charts.Lines) -> dict[str, Any]:
     return {"chart": chart, "box": charts.BOX}
+
+
+@register.inclusion_tag("console/command.html")
+def command(text: str) -> dict[str, Any]:
+    """What to type into a shell, and what copies it."""
+    return {"command": text}

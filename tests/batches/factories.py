@@ -12,7 +12,7 @@ from api.clock import database_now
 from batches import journal, lifecycle, validation
 from batches.executor.lines import Request, Result, Usage, answer_line
 from batches.executor.transport import Answer
-from batches.models import TERMINAL, Batch, Engine, Shard, Status, Upstream
+from batches.models import TERMINAL, Batch, Engine, Host, Shard, Status, Upstream
 from files.content import blocks
 from files.models import File
 from tests.factories import FileFactory
@@ -61,6 +61,12 @@ def make_engine(lease: datetime.timedelta = HOUR) -> Engine:
         started_at=now,
         lease_expires_at=now + lease,
     )
+
+
+def make_host(**fields: Any) -> Host:
+    now = database_now()
+    given = {"name": "here", "pid": 7, "version": "0.1.0", "slots": 2, "started_at": now}
+    return Host.objects.create(**{"id": "h", "lease_expires_at": now + HOUR} | given | fields)
 
 
 # Batches

@@ -1,6 +1,8 @@
 """A little of everything that the console shows, written by strangers who mean no good."""
 
 import datetime
+import math
+from collections import Counter, defaultdict
 from typing import Any
 
 from django.db import models
@@ -52,13 +54,13 @@ def populate() -> None:
     make_upstream(name=EVIL).pause(f"operator anna: {EVIL}")
     for number, status in enumerate(Status):
         _batch(Owner(plain, users[0]), status, number, upstream)
+    _acts()
     _batch(Owner(plain, users[1]), Status.IN_PROGRESS, 3, upstream, description=EVIL)
     _batch(Owner(evil, users[2]), Status.IN_PROGRESS, 4, upstream, description=TURNED)
     FileFactory(plain, filename=EVIL)
     FileFactory(Owner(evil, users[2]), filename=LONG)
     _machine(Batch.objects.order_by("pk")[0], upstream, now)
     _traffic(users[0], upstream, now)
-    _acts()
 
 
 def _keys(account: Account, now: datetime.datetime) -> None:
@@ -100,19 +102,26 @@ def _machine(batch: Batch, upstream: Upstream, now: datetime.datetime) -> None:
 
 
 def _traffic(user: ExternalUser, upstream: Upstream, now: datetime.datetime) -> None:
-    counts = {"completed": 900, "failed": 20, "calls": 1000, "latency_2": 500, "latency_4": 400}
-    for hours in range(24):
-        at = (now - hours * HOUR).replace(minute=0, second=0, microsecond=0)
-        TrafficSlice.objects.create(upstream=upstream, model=EVIL, start=at, **counts)
-        OwnerHour.objects.create(
-            owner=f"{user.account_id}:{user.pk}",
-            account=user.account,
-            external_user=user,
-            hour=at,
-            **counts,
-        )
+    """A day with its tide, and a night without calls."""
+    first = now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0)
+    hours: dict[datetime.datetime, Counter[str]] = defaultdict(Counter)
+    slices = []
+    for number in range(144):
+        at = first - number * HOUR / 6
+        tide = 0 if 60 < number < 70 else round(1000 + 600 * math.sin(number / 18))
+        counts = {"completed": tide, "failed": tide // 60, "calls": tide, "latency_2": tide // 2}
+        counts |= {"latency_3": tide // 3, "latency_4": tide // (4 + number % 7)}
+        slices.append(TrafficSlice(upstream=upstream, model=EVIL, start=at, **counts))
+        hours[at.replace(minute=0)].update(counts)
+    TrafficSlice.objects.bulk_create(slices)
+    owner = {"owner": f"{user.account_id}:{user.pk}", "account": user.account}
+    OwnerHour.objects.bulk_create(
+        OwnerHour(hour=at, external_user=user, **owner, **counts) for at, counts in hours.items()
+    )
     minute = now.replace(second=0, microsecond=0)
-    BatchMinute.objects.create(batch=first_of(Batch), minute=minute, **counts)
+    counts = {"completed": 900, "failed": 20, "calls": 1000, "latency_2": 500, "latency_4": 400}
+    for batch in Batch.objects.filter(status=Status.IN_PROGRESS)[:2]:
+        BatchMinute.objects.create(batch=batch, minute=minute, **counts)
 
 
 def _acts() -> None:
