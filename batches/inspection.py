@@ -5,6 +5,7 @@ the shards that a page needs, and at most LOOKS of them.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections import Counter
@@ -15,20 +16,26 @@ import msgspec
 from django.db.models import Q, QuerySet, Sum
 
 from batches import journal
-from batches.executor.lines import Request, parse_shard
+from batches.executor.lines import MESSAGES, Code, Request, parse_shard
 from batches.journal import Kept
 from batches.models import Batch, Segment, Shard
-from files.content import open_file
+from files.content import Part, open_file, parts_of
 from files.models import File
 from files.storage import Missing
 
 LOOKS = 100  # shards that one page looks into
-CHUNK = 50  # of them at a time
+CHUNK = LOOKS + 1  # of them at a time: one more than a page looks into tells that it goes on
 OPEN_LOOKS = 25  # as many looks is one into a shard whose input must be read
 SHOWN_BYTES = 256 * 1024  # of a request or an answer
 SAMPLE_CHARACTERS = 300
 
-State = Literal["waiting", "running", "completed", "failed"]
+State = Literal["waiting", "running", "completed", "failed", "lost"]  # lost: by the storage
+# What a line is that has no result, by the state of its shard.
+OPEN_STATES: dict[Shard.State, State] = {
+    Shard.State.WAITING: "waiting",
+    Shard.State.RUNNING: "running",
+    Shard.State.DONE: "lost",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,13 +104,13 @@ def lines(batch: Batch, wanted: Wanted = EVERY, start: Place = Place(), limit: i
     """The first `limit` wanted lines from `start` on, as far as one look goes."""
     found: list[LineRow] = []
     shards = _shards(batch, wanted).filter(number__gte=start.shard).order_by("number")
-    looks = 0
+    requests, looks = _Input(batch), 0
     for shard, before in _numbered(batch, shards):
         if looks >= LOOKS:
             return Page(found, Place(shard.number))
         looks += 1 if shard.state == Shard.State.DONE else OPEN_LOOKS
         first = start.index if shard.number == start.shard else 0
-        for line in _lines_of(shard, before, batch.input_file_id):
+        for line in _lines_of(shard, before, requests):
             if line.place.index >= first and wanted.fits(line):
                 if len(found) == limit:
                     return Page(found, line.place)
@@ -141,10 +148,10 @@ def _numbered(batch: Batch, shards: QuerySet[Shard]) -> Iterator[tuple[Shard, in
             return
 
 
-def _lines_of(shard: Shard, before: int, input_file_id: str) -> Iterator[LineRow]:
+def _lines_of(shard: Shard, before: int, requests: "_Input") -> Iterator[LineRow]:
     kept = _kept(shard)
-    open_ids = {} if len(kept) == shard.lines else _open_ids(shard, set(kept), input_file_id)
-    state: State = "running" if shard.state == Shard.State.RUNNING else "waiting"
+    open_ids = {} if len(kept) == shard.lines else _open_ids(shard, set(kept), requests)
+    state = OPEN_STATES[Shard.State(shard.state)]
     for index in range(shard.lines):
         place, number = Place(shard.number, index), before + index + 1
         if one := kept.get(index):
@@ -177,22 +184,33 @@ def _row(place: Place, number: int, kept: Kept) -> LineRow:
     )
 
 
-def _open_ids(shard: Shard, done: set[int], input_file_id: str) -> dict[int, str]:
+def _open_ids(shard: Shard, done: set[int], requests: "_Input") -> dict[int, str]:
     try:
-        requests = _requests(shard, input_file_id, done)
+        found = requests.read(shard, done)
     except Missing:
         return {}
-    return {request.index: custom_id_of(request.custom_id) for request in requests}
+    return {request.index: custom_id_of(request.custom_id) for request in found}
 
 
-def _requests(shard: Shard, input_file_id: str, skip: set[int]) -> list[Request]:
-    file = File(pk=input_file_id, bytes=shard.end)
-    with open_file(file, shard.start, shard.end - shard.start) as stream:
-        content = stream.read()
-    try:
-        return parse_shard(content, shard.first_line, skip)
-    except ValueError as error:
-        raise Missing(str(error)) from error
+class _Input:
+    """The input file of a batch. It is asked once for the parts it is made of, however many shards are read."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._file_id = batch.input_file_id
+
+    @functools.cached_property
+    def _parts(self) -> list[Part]:
+        return parts_of(File(pk=self._file_id))
+
+    def read(self, shard: Shard, skip: set[int]) -> list[Request]:
+        """The requests of a shard. Raises Missing."""
+        file = File(pk=self._file_id, bytes=shard.end)
+        with open_file(file, shard.start, shard.end - shard.start, self._parts) as stream:
+            content = stream.read()
+        try:
+            return parse_shard(content, shard.first_line, skip)
+        except ValueError as error:
+            raise Missing(str(error)) from error
 
 
 def custom_id_of(custom_id: bytes) -> str:
@@ -213,13 +231,28 @@ class Cause:
     lines: int
     sample: str = ""
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the sample is what an upstream said, and so may hold some of a prompt or an answer."""
+        return bool(self.sample) and self.cause not in MESSAGES
 
-def causes(batch: Batch) -> list[Cause]:
-    """Each cause for which lines have failed, the most frequent first; samples are left out."""
+    def without_content(self) -> "Cause":
+        return Cause(self.cause, self.lines) if self.is_told else self
+
+
+def causes(batch: Batch, samples: int = 0) -> list[Cause]:
+    """Each cause for which lines have failed, the most frequent first; the first so many with a sample."""
     counts: Counter[str] = Counter()
+    segments: dict[str, Segment] = {}
     for segment in Segment.objects.of(batch).filter(failed__gt=0).order_by("pk"):
-        counts.update(_failed(segment))
-    return [Cause(cause, count) for cause, count in counts.most_common()]
+        of_segment = _failed(segment)
+        counts.update(of_segment)
+        segments |= dict.fromkeys(of_segment.keys() - segments.keys(), segment)
+    return [
+        Cause(cause, count, _sample(segments[cause], cause) if number < samples else "")
+        for number, (cause, count) in enumerate(counts.most_common())
+        if count
+    ]
 
 
 def _failed(segment: Segment) -> dict[str, int]:
@@ -228,21 +261,36 @@ def _failed(segment: Segment) -> dict[str, int]:
         return of_segment
     if segment.rerun["lines"] is None:
         return {c: n for c, n in of_segment.items() if segment.still_fails(c, -1)}
-    entries = [kept.entry for kept in journal.read_index(segment)]
-    return Counter(
-        entry.cause
-        for entry in entries
-        if not entry.completed and segment.still_fails(entry.cause, entry.index)
-    )
+    return Counter(kept.entry.cause for kept in _still_failed(segment))
 
 
-def sample(batch: Batch, cause: str) -> str:
-    """What one line that failed of this cause was told, in a few words; "" if that cannot be read."""
-    page = lines(batch, Wanted("failed", cause), limit=1)
-    if not page.lines:
+def _still_failed(segment: Segment) -> Iterator[Kept]:
+    for kept in journal.read_index(segment):
+        entry = kept.entry
+        if not entry.completed and segment.still_fails(entry.cause, entry.index):
+            yield kept
+
+
+def _sample(segment: Segment, cause: str) -> str:
+    """What one line of a segment that failed of this cause was told, in a few words; "" if that cannot be read."""
+    if cause in MESSAGES:
+        return MESSAGES[Code(cause)]
+    try:
+        kept = next((one for one in _still_failed(segment) if one.entry.cause == cause), None)
+        answer = journal.read_line(kept) if kept else None
+    except Missing:
         return ""
-    one = line(batch, page.lines[0].place)
-    return "" if one is None else _told(one.answer)[:SAMPLE_CHARACTERS]
+    return _told(answer)[:SAMPLE_CHARACTERS]
+
+
+# Where upstreams put what went wrong: OpenAI's own form first, then those of vLLM's and FastAPI's errors.
+_MESSAGES = (
+    ("error", "message"),
+    ("response", "body", "error", "message"),
+    ("response", "body", "error"),
+    ("response", "body", "message"),
+    ("response", "body", "detail"),
+)
 
 
 def _told(answer: bytes | None) -> str:
@@ -251,7 +299,7 @@ def _told(answer: bytes | None) -> str:
         result: Any = msgspec.json.decode(answer or b"null")
     except ValueError:
         return ""
-    for keys in (("error", "message"), ("response", "body", "error", "message")):
+    for keys in _MESSAGES:
         found: Any = result
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
@@ -278,23 +326,20 @@ def line(batch: Batch, place: Place) -> LineDetail | None:
     if shard is None or place.index >= shard.lines:
         return None
     before = batch.shards.filter(number__lt=place.shard).aggregate(n=Sum("lines", default=0))["n"]
-    row = next(
-        row
-        for row in _lines_of(shard, before, batch.input_file_id)
-        if row.place.index == place.index
-    )
+    requests = _Input(batch)
+    row = next(row for row in _lines_of(shard, before, requests) if row.place.index == place.index)
     kept = _kept(shard).get(place.index)
     try:
         answer = journal.read_line(kept) if kept else None
     except Missing:
         answer = None
-    return LineDetail(row, _request(shard, place, batch.input_file_id), answer)
+    return LineDetail(row, _request(shard, place, requests), answer)
 
 
-def _request(shard: Shard, place: Place, input_file_id: str) -> bytes | None:
+def _request(shard: Shard, place: Place, requests: _Input) -> bytes | None:
     others = set(range(shard.lines)) - {place.index}
     try:
-        (request,) = _requests(shard, input_file_id, others)
+        (request,) = requests.read(shard, others)
     except (Missing, ValueError):
         return None
     return request.body

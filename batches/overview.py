@@ -43,6 +43,7 @@ from batches.models import (
     Upstream,
 )
 from batches.models.traffic import COUNTS, LATENCIES
+from batches.traffic import Point
 
 DAY = datetime.timedelta(hours=24)
 SLICE = datetime.timedelta(minutes=10)
@@ -62,17 +63,6 @@ class Work:
     @property
     def active(self) -> int:
         return sum(self.batches.values())
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Point:
-    """What ten minutes brought. Latencies in milliseconds, None where nothing was completed."""
-
-    start: datetime.datetime
-    completed: int
-    failed: int
-    median: float | None
-    slow: float | None  # the 95th percentile
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,7 +135,7 @@ def day(now: datetime.datetime) -> Traffic:
         counts = lately if is_of_now else found[_slice(start)]
         counts.update(dict(zip(COUNTS, numbers, strict=True)))
     starts = [first + number * SLICE for number in range(DAY // SLICE + 1)]
-    points = [_point(start, found[start]) for start in starts]
+    points = [Point.of(start, found[start]) for start in starts]
     return Traffic(
         points,
         sum(point.completed for point in points),
@@ -175,10 +165,6 @@ def _minute(moment: datetime.datetime) -> datetime.datetime:
 
 def _slice(moment: datetime.datetime) -> datetime.datetime:
     return moment.replace(minute=moment.minute // 10 * 10, second=0, microsecond=0)
-
-
-def _point(start: datetime.datetime, counts: Counter[str]) -> Point:
-    return Point(start, counts["completed"], counts["failed"], *_latencies(counts))
 
 
 def _latencies(counts: Any) -> tuple[float | None, float | None]:

@@ -1,9 +1,10 @@
 """Traffic: lines, calls, tokens and latencies over time, noted with every commit and rolled up once a minute."""
 
 import bisect
+import dataclasses
 import datetime
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from django.db.models import Sum
 from api.clock import database_now
 from api.prepared import PreparedAddition
 from batches.executor.lines import Code
-from batches.models import BatchMinute, OwnerHour, TrafficSlice
+from batches.models import Batch, BatchMinute, OwnerHour, TrafficSlice
 from batches.models.traffic import COUNTS, LATENCIES, LATENCY_EDGES
 
 SETTLED_AFTER = datetime.timedelta(minutes=2)  # no commit of a minute takes longer
@@ -116,6 +117,70 @@ def forget() -> None:
     BatchMinute.objects.filter(minute__lt=now - MINUTES_KEPT).exclude(roll=None).delete()
     TrafficSlice.objects.filter(start__lt=now - ROLLS_KEPT).delete()
     OwnerHour.objects.filter(hour__lt=now - ROLLS_KEPT).delete()
+
+
+LATELY = datetime.timedelta(minutes=5)  # what the present pace is taken over
+MOST_POINTS = 60
+STEPS = tuple(datetime.timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 20, 60, 120))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    """What a span of time brought. Latencies in milliseconds, None where nothing was completed."""
+
+    start: datetime.datetime
+    completed: int
+    failed: int
+    median: float | None
+    slow: float | None  # the 95th percentile
+
+    @classmethod
+    def of(cls, start: datetime.datetime, counts: Any) -> "Point":
+        numbers = [counts[name] for name in LATENCIES]
+        latencies = percentile(numbers, 0.5), percentile(numbers, 0.95)
+        return cls(start, counts["completed"], counts["failed"], *latencies)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pulse:
+    """How fast a batch goes, and went: points from its first line to its last, a `step` apart, as far as they are kept."""
+
+    points: list[Point]
+    step: datetime.timedelta
+    lines_a_second: float  # lately
+
+    def seconds_left(self, lines: int) -> float | None:
+        """How long so many lines take at the present pace; None when it stands still."""
+        return lines / self.lines_a_second if self.lines_a_second else None
+
+
+def pulse(batch: Batch, now: datetime.datetime) -> Pulse:
+    rows = list(
+        BatchMinute.objects.filter(batch=batch).order_by("minute").values_list("minute", *COUNTS)
+    )
+    if not rows:
+        return Pulse([], STEPS[0], 0.0)
+    first, last = rows[0][0], rows[-1][0]
+    step = next((one for one in STEPS if (last - first) / one < MOST_POINTS), STEPS[-1])
+    found: defaultdict[datetime.datetime, Counter[str]] = defaultdict(Counter)
+    for minute, *numbers in rows:
+        found[_floor(minute, step)].update(dict(zip(COUNTS, numbers, strict=True)))
+    start, points = _floor(first, step), []
+    while start <= last:
+        points.append(Point.of(start, found[start]))
+        start += step
+    return Pulse(points, step, _pace(batch, rows, now))
+
+
+def _floor(minute: datetime.datetime, step: datetime.timedelta) -> datetime.datetime:
+    return minute - datetime.timedelta(seconds=minute.timestamp() % step.total_seconds())
+
+
+def _pace(batch: Batch, rows: Sequence[Any], now: datetime.datetime) -> float:
+    since = _floor(now - LATELY, STEPS[0])
+    lately: int = sum(row[1] + row[2] for row in rows if row[0] >= since)
+    began = max(since, batch.in_progress_at or since)
+    return lately / max(1.0, (now - began).total_seconds())
 
 
 def percentile(latencies: Sequence[int], share: float) -> float | None:

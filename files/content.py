@@ -49,13 +49,23 @@ def save_file(file: File, blobs: Sequence[Blob]) -> File:
     return file
 
 
-def open_file(file: File, start: int = 0, length: int | None = None) -> "FileStream":
+Part = tuple[str, int, int]  # of a file: the key of an object, where it begins in it, its bytes
+
+
+def parts_of(file: File) -> list[Part]:
+    return list(file.parts.order_by("number").values_list("blob_id", "start", "bytes"))
+
+
+def open_file(
+    file: File, start: int = 0, length: int | None = None, parts: Sequence[Part] | None = None
+) -> "FileStream":
     """Open `length` bytes of a file from `start` as one stream, reading nothing of what is before.
 
+    parts: the file's `parts_of`, if they are at hand.
     Raises Missing, here or while reading, when the storage has lost some of them.
     """
     end = file.bytes if length is None else min(start + length, file.bytes)
-    return FileStream(_ranges(file, start, end))
+    return FileStream(_ranges(parts_of(file) if parts is None else parts, start, end))
 
 
 def blocks(
@@ -113,11 +123,10 @@ class FileStream:
         self.close()
 
 
-def _ranges(file: File, start: int, end: int) -> list[Range]:
-    """Cut the parts of the file down to its bytes from `start` to before `end`."""
+def _ranges(parts: Iterable[Part], start: int, end: int) -> list[Range]:
+    """Cut the parts of a file down to its bytes from `start` to before `end`."""
     found = []
     offset = 0
-    parts = file.parts.order_by("number").values_list("blob_id", "start", "bytes")
     for key, part_start, length in parts:
         first = max(start - offset, 0)
         last = min(end - offset, length)

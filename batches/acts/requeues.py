@@ -176,6 +176,9 @@ class LinesForm(Questions):
 
     def about(self, rows: QuerySet[Any]) -> None:
         self.batch = rows.first()
+        suggested = self.initial.get("lines")
+        if isinstance(suggested, list):  # those that were ticked, one by one
+            self.initial["lines"] = ", ".join(suggested)
 
     def clean_lines(self) -> list[int]:
         try:

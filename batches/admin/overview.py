@@ -16,7 +16,8 @@ from batches import overview
 from batches.admin.status import progress_of, state_of
 from batches.admin.upstreams import state_of as upstream_state
 from batches.models import Batch, Status
-from batches.overview import Busy, Point
+from batches.overview import Busy
+from batches.traffic import Point
 from batches.troubles import Trouble, troubles
 from console.charts import Bars, Column, Lines, Series, bars, lines
 from console.parts import EMPTY, page_of

@@ -112,8 +112,9 @@ def overdue(batch: Batch) -> Batch:
 
 def answer(request: Request, status: int = 200) -> Result:
     """Return what an engine makes of an answer; each counts 2 + 3 tokens when it is good."""
-    line = answer_line(request, Answer(status, {}, b'{"ok":true}'))
     good = 200 <= status < 300
+    body = b'{"ok":true}' if good else b'{"error":{"message":"The model is not there."}}'
+    line = answer_line(request, Answer(status, {}, body))
     usage = Usage(2, 1, 3, 1) if good else Usage()
     cause = "" if good else f"http_{status}"
     return Result.of(

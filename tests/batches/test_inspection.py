@@ -120,9 +120,25 @@ def test_causes_are_counted_over_all_segments(account: Account) -> None:
         ("http_400", 3),
         ("batch_cancelled", 3),
     ]
-    assert inspection.sample(batch, "batch_cancelled") == (
-        "This request was not executed because the batch was cancelled."
-    )
+
+
+def test_causes_come_with_what_one_line_was_told(
+    account: Account, django_assert_num_queries: Any
+) -> None:
+    batch = run(start(account, 9), failing=("0", "4", "5"), most=2)
+    lifecycle.cancel(batch, actor="me")
+    results.finalize(batch.pk)
+
+    with django_assert_num_queries(1):
+        found = inspection.causes(batch, samples=2)
+
+    ours = "This request was not executed because the batch was cancelled."
+    assert [(one.sample, one.is_told) for one in found] == [
+        ("The model is not there.", True),
+        (ours, False),
+    ]
+    assert [one.without_content().sample for one in found] == ["", ours]
+    assert [one.sample for one in inspection.causes(batch, samples=1)][1] == ""
 
 
 @pytest.mark.parametrize(
@@ -181,6 +197,7 @@ def test_what_the_storage_has_lost_is_left_out(batch: Batch) -> None:
     detail = inspection.line(batch, Place(0, 0))
 
     assert {line.custom_id for line in page.lines} == {""}
+    assert [line.state for line in page.lines[::3]] == ["lost", "running", "waiting"]
     assert detail is not None
     assert (detail.request, detail.answer) == (None, None)
 

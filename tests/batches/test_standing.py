@@ -100,14 +100,12 @@ def test_lines_that_are_all_in_hand_are_said_to_be(account: Account, worker: Hos
     batch = start(account, 3)
     claimed(batch.shards.get())
 
-    assert reasons(batch) == ["Engines hold all that is left: 1 shards."]
+    assert reasons(batch) == ["Engines hold all that is left: 1 shard."]
 
 
 def test_a_step_in_work_and_the_queue_before_it_are_told(account: Account, worker: Host) -> None:
     first, second = (submit(account, request_lines(2)) for _ in range(2))
-    assert reasons(second) == [
-        "It waits for its input file to be checked; 1 batches came before it."
-    ]
+    assert reasons(second) == ["It waits for its input file to be checked; 1 batch came before it."]
     assert "it is the next" in reasons(first)[0]
 
     first.claim_step(60)

@@ -135,3 +135,60 @@ def test_a_percentile_is_estimated_within_its_span(
     full = latencies + [0] * (len(LATENCIES) - len(latencies))
 
     assert traffic.percentile(full, share) == expected
+
+
+# How fast a batch goes
+
+MINUTE = datetime.timedelta(minutes=1)
+
+
+def minutes(batch: Batch, counts: dict[int, int], now: datetime.datetime) -> None:
+    """Let so many lines have been completed so many minutes ago, each in 200 ms."""
+    for ago, count in counts.items():
+        minute = (now - ago * MINUTE).replace(second=0, microsecond=0)
+        BatchMinute.objects.create(batch=batch, minute=minute, completed=count, latency_1=count)
+
+
+def test_a_pulse_has_every_minute_from_the_first_line_to_the_last(account: Account) -> None:
+    batch, now = start(account, 5), database_now()
+    minutes(batch, {12: 30, 9: 60}, now)
+
+    pulse = traffic.pulse(batch, now)
+
+    assert [point.completed for point in pulse.points] == [30, 0, 0, 60]
+    assert [point.median is None for point in pulse.points] == [False, True, True, False]
+    assert (pulse.step, pulse.lines_a_second, pulse.seconds_left(10)) == (MINUTE, 0, None)
+
+
+def test_the_present_pace_is_that_of_the_last_minutes(account: Account) -> None:
+    batch, now = start(account, 5), database_now().replace(second=30, microsecond=0)
+    batch.in_progress_at = now - 60 * MINUTE
+    minutes(batch, {30: 10_000, 5: 165, 1: 165}, now)
+
+    pulse = traffic.pulse(batch, now)
+
+    assert pulse.lines_a_second == 1  # 330 in five minutes and a half
+    assert pulse.seconds_left(90) == 90
+
+
+def test_a_batch_that_has_just_begun_is_not_held_to_be_slow(account: Account) -> None:
+    batch, now = start(account, 5), database_now()
+    batch.in_progress_at = now - datetime.timedelta(seconds=2)
+    minutes(batch, {0: 10}, now)
+
+    assert traffic.pulse(batch, now).lines_a_second == 5
+
+
+def test_long_ones_are_told_in_longer_steps(account: Account) -> None:
+    batch, now = start(account, 5), database_now()
+    minutes(batch, dict.fromkeys(range(0, 600, 7), 1), now)
+
+    pulse = traffic.pulse(batch, now)
+
+    assert len(pulse.points) <= traffic.MOST_POINTS + 1
+    assert sum(point.completed for point in pulse.points) == len(range(0, 600, 7))
+    assert pulse.step == 10 * MINUTE
+
+
+def test_without_lines_there_is_no_pulse(account: Account) -> None:
+    assert traffic.pulse(start(account, 1), database_now()).points == []

@@ -13,10 +13,10 @@ if (bar && boxes.length) {
     const show = () => {
         const ticked = boxes.filter((box) => box.checked).length;
         const everything = ticked === boxes.length;
-        if (!everything) {
+        if (acrossField && !everything) {
             acrossField.value = "0";
         }
-        const matching = acrossField.value === "1";
+        const matching = acrossField?.value === "1";
         chosen.textContent = ticked ? `${matching ? `All ${across.dataset.all}` : ticked} selected` : hint;
         all.checked = everything;
         all.indeterminate = ticked > 0 && !everything;
