@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from accounts.models import Account, ApiKey
+from accounts.models import Account, ApiKey, ExternalUser
 from api.clock import database_now
 from console.acts import Preview, Refused, Verb
 from console.models import Act
@@ -46,13 +46,13 @@ REVOKE = Verb(
 )
 
 
-def _suspend(account: Account, act: Act) -> None:
-    if not account.suspend():
+def _suspend(one: Account | ExternalUser, act: Act) -> None:
+    if not one.suspend():
         raise Refused("it was suspended already")
 
 
-def _reinstate(account: Account, act: Act) -> None:
-    if not account.reinstate():
+def _reinstate(one: Account | ExternalUser, act: Act) -> None:
+    if not one.reinstate():
         raise Refused("it was not suspended")
 
 
@@ -97,4 +97,41 @@ REINSTATE = Verb(
     do=_reinstate,
     preview=_told_of_suspended,
     applies=lambda account: not account.is_active,
+)
+
+
+def _told_of_users(users: QuerySet[Any], *, suspended: bool) -> Preview:
+    others = users.filter(is_active=suspended).count()
+    affected = users.order_by().exclude(is_active=suspended).values_list("account__name")
+    return Preview(
+        owners=dict(affected.annotate(users=Count("pk"))),
+        skipped={"not suspended" if suspended else "suspended already": others} if others else {},
+    )
+
+
+SUSPEND_USER = Verb(
+    name="suspend external users",
+    button="Suspend",
+    asks="Suspend {objects}",
+    done="suspended",
+    explains="No new upload and no new batch is taken for such a user: the API answers 403, user_suspended. What there "
+    "is can still be read, cancelled and deleted. Batches that are running go on.",
+    model=ExternalUser,
+    permission="accounts.suspend_externaluser",
+    do=_suspend,
+    preview=lambda users: _told_of_users(users, suspended=False),
+    applies=lambda user: user.is_active,
+    is_harmful=True,
+)
+REINSTATE_USER = Verb(
+    name="reinstate external users",
+    button="Reinstate",
+    asks="Reinstate {objects}",
+    done="reinstated",
+    explains="Uploads and batches are taken again.",
+    model=ExternalUser,
+    permission="accounts.suspend_externaluser",
+    do=_reinstate,
+    preview=lambda users: _told_of_users(users, suspended=True),
+    applies=lambda user: not user.is_active,
 )

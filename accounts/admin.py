@@ -36,6 +36,10 @@ class ActiveTabs(Tabs):
         return rows.filter(is_active=self.value() == "active") if self.value() else None
 
 
+def active_badge(one: Account | ExternalUser) -> Any:
+    return badge("active", "good") if one.is_active else badge("suspended", "bad")
+
+
 @admin.register(Account)
 class AccountAdmin(Page):
     """Accounts are suspended, never deleted: what they made still names them."""
@@ -60,7 +64,7 @@ class AccountAdmin(Page):
 
     @admin.display(description="state")
     def state(self, account: Account) -> Any:
-        return badge("active", "good") if account.is_active else badge("suspended", "bad")
+        return active_badge(account)
 
     @admin.display(description="created", ordering="created_at")
     def created(self, account: Account) -> Any:
@@ -97,7 +101,7 @@ class ApiKeyAdmin(Page):
     """Keys are made and revoked here. A secret is shown once, on the page after it was made."""
 
     form = ApiKeyForm
-    list_display = ["key", "owner", "state", "last_used", "expires", "on_behalf_of", "created"]
+    list_display = ["key", "owner", "state", "may", "last_used", "expires", "created"]
     list_display_links = None
     list_filter = [KeyTabs, "on_behalf_of", AccountFilter]
     list_select_related = ["account"]
@@ -176,6 +180,12 @@ class ApiKeyAdmin(Page):
             return badge("account suspended", "warn")
         return badge("live", "good")
 
+    @admin.display(description="may")
+    def may(self, key: ApiKey) -> Any:
+        """What it is allowed, in a few words."""
+        scopes = "everything" if set(key.scopes) == set(SCOPES) else ", ".join(key.scopes)
+        return two_lines(scopes or "nothing", key.get_on_behalf_of_display())
+
     @admin.display(description="last used", ordering="last_used_at")
     def last_used(self, key: Any) -> Any:
         return moment(key.last_used_at, key.seen_at) if key.last_used_at else NEVER
@@ -205,17 +215,33 @@ def _taken(request: HttpRequest, key: ApiKey) -> str | None:
 
 @admin.register(ExternalUser)
 class ExternalUserAdmin(Look):
-    list_display = ["external_id", "account", "created"]
+    """Users of callers' own, made by the API on first use."""
+
+    list_display = ["external_user", "of", "state", "created"]
+    list_display_links = None
     list_select_related = ["account"]
-    list_filter = [AccountFilter]
+    list_filter = [ActiveTabs, AccountFilter]
     search_fields = ["external_id"]
     search_help_text = "Beginning of the id"
-    fields = ["account", "external_id", "created"]
-    readonly_fields = ["created"]
+    fields = ["account", "external_id", "state", "created"]
+    readonly_fields = ["state", "created"]
     ordering = ["-id"]
+    verbs = [acts.SUSPEND_USER, acts.REINSTATE_USER]
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
         return rows.filter(begins_with("external_id", text))
+
+    @admin.display(description="external user")
+    def external_user(self, user: ExternalUser) -> Any:
+        return link(user.external_id, page_of(user))
+
+    @admin.display(description="account")
+    def of(self, user: ExternalUser) -> Any:
+        return link(user.account.name, page_of(user.account))
+
+    @admin.display(description="state")
+    def state(self, user: ExternalUser) -> Any:
+        return active_badge(user)
 
     @admin.display(description="created", ordering="created_at")
     def created(self, user: ExternalUser) -> Any:

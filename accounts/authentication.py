@@ -16,6 +16,11 @@ ON_BEHALF_OF = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 NO_KEY = "You didn't provide an API key. Send it in the header `Authorization: Bearer <key>`."
 WRONG_KEY = "Incorrect API key provided: it is unknown, revoked or expired. Ask your operator."
 
+SUSPENDED = (
+    "The user named in X-On-Behalf-Of is suspended: no new file and no new batch is taken for them. "
+    "What there is can be read, cancelled and deleted. Ask your operator."
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
@@ -49,7 +54,10 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class HasScope(BasePermission):
-    """Let a key do only what its scopes say. The view names its `scope`, for example "files"."""
+    """Let a key do only what its scopes say. The view names its `scope`, for example "files".
+
+    What is new is not taken from a user who is suspended; they may still read, cancel and delete what there is.
+    """
 
     def has_permission(self, request: Request, view: Any) -> bool:
         caller: Any = request.user
@@ -59,6 +67,9 @@ class HasScope(BasePermission):
         needed = f"{view.scope}:{right}"
         if needed not in caller.key.scopes:
             raise Forbidden(f"This API key lacks the scope '{needed}'.", code="missing_scope")
+        user = caller.owner.external_user
+        if user is not None and not user.is_active and request.method in getattr(view, "adds", ()):
+            raise Forbidden(SUSPENDED, code="user_suspended")
         return True
 
 

@@ -53,6 +53,9 @@ class ExternalUser(models.Model):
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="external_users")
     external_id = models.CharField(max_length=128)
+    is_active = models.BooleanField(
+        default=True, help_text="Nothing new is taken from a user who is not active."
+    )
     created_at = models.DateTimeField(default=database_now, editable=False)
 
     class Meta:
@@ -63,6 +66,15 @@ class ExternalUser(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} / {self.external_id}"
+
+    # Mutators
+
+    def suspend(self) -> bool:
+        """Take no new upload or batch from now on; what runs goes on. False if it was suspended already."""
+        return bool(type(self).objects.filter(pk=self.pk, is_active=True).update(is_active=False))
+
+    def reinstate(self) -> bool:
+        return bool(type(self).objects.filter(pk=self.pk, is_active=False).update(is_active=True))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

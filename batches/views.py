@@ -27,6 +27,7 @@ TAG = ["Batches"]
 
 class BatchList(APIView):
     scope = "batches"
+    adds = ("POST",)  # the methods by which something new comes
 
     @extend_schema(
         operation_id="list_batches",

@@ -52,6 +52,8 @@ class FilesView(APIView):
 
 
 class FileList(FilesView):
+    adds = ("POST",)  # the methods by which something new comes
+
     @extend_schema(
         operation_id="list_files",
         summary="List files",
