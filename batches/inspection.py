@@ -196,16 +196,17 @@ class _Input:
     """The input file of a batch. It is asked once for the parts it is made of, however many shards are read."""
 
     def __init__(self, batch: Batch) -> None:
-        self._file_id = batch.input_file_id
+        # The row is not needed, and may be gone. Without a time it would ask the database for one.
+        self._file = File(pk=batch.input_file_id, created_at=batch.created_at)
 
     @functools.cached_property
     def _parts(self) -> list[Part]:
-        return parts_of(File(pk=self._file_id))
+        return parts_of(self._file)
 
     def read(self, shard: Shard, skip: set[int]) -> list[Request]:
         """The requests of a shard. Raises Missing."""
-        file = File(pk=self._file_id, bytes=shard.end)
-        with open_file(file, shard.start, shard.end - shard.start, self._parts) as stream:
+        self._file.bytes = shard.end
+        with open_file(self._file, shard.start, shard.end - shard.start, self._parts) as stream:
             content = stream.read()
         try:
             return parse_shard(content, shard.first_line, skip)

@@ -45,10 +45,7 @@ class BatchPage(LinesPage):
         rows = rows.select_related("account", "external_user", "upstream").annotate(
             has_read_errors=looks.has_read_errors(By.request(request)), **files
         )
-        try:
-            return rows.get(pk=object_id)
-        except (Batch.DoesNotExist, ValueError):  # PostgreSQL takes no NUL in a text
-            return None
+        return rows.filter(pk=object_id.replace("\x00", "")).first()  # PostgreSQL takes no NUL
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.live_batch_view)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 from batches import timeline
@@ -17,7 +18,7 @@ from batches.standing import Holder, reasons
 from batches.traffic import Pulse
 from console import charts, live
 from console.acts import Verb
-from console.parts import EMPTY, page_of
+from console.parts import EMPTY
 from console.text import MINUTE, duration, number, share, visible
 
 REASON_CHARS = 400
@@ -247,7 +248,7 @@ def file_rows(batch: Any, may_read: bool) -> list[FileRow]:
         file_id, known = getattr(batch, f"{kind}_file_id"), getattr(batch, f"{kind}_known")
         if file_id:
             there = reverse("admin:files_file_content", args=[file_id]) if may_read else ""
-            page = page_of(type(batch)._meta.get_field(f"{kind}_file").related_model(pk=file_id))
+            page = reverse("admin:files_file_change", args=[quote(file_id)])
             rows.append(FileRow(kind, file_id, known, page, there if known is not None else ""))
     return rows
 
