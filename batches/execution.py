@@ -25,16 +25,14 @@ from api.clock import database_now
 from batches import claims, hints, journal, paces
 from batches.beat import Heartbeat
 from batches.claims import Claim, Hand
-from batches.executor.aiohttp_transport import AiohttpTransport
 from batches.executor.engine import Engine as Pump
-from batches.executor.http_transport import HttpTransport
 from batches.executor.lines import Code, Request, Result
-from batches.executor.transport import Transport
 from batches.executor.work import Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.paces import Place
 from batches.shares import Thing
+from batches.transports import make_transport
 from files.storage import Missing
 
 logger = logging.getLogger(__name__)
@@ -95,14 +93,6 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
             heartbeat.stop()
             await transport.close()
             await desk.close()
-
-
-def make_transport() -> Transport:
-    """The transport that the settings name. To be called inside a running loop."""
-    most = settings.BATCH_MAX_ANSWER_BYTES
-    if settings.TRANSPORT == "aiohttp":
-        return AiohttpTransport(max_bytes=most, proxy=settings.UPSTREAM_PROXY)
-    return HttpTransport(max_bytes=most)
 
 
 async def _watch(pump: Pump, draining: Callable[[], bool]) -> None:
@@ -209,11 +199,10 @@ class Desk:
         place = (upstream.pk, batch.model or "")
         if place not in self._learnt:
             self._learnt[place] = paces.portion(place, database_now())
-        headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
         return Target(
             upstream.pk,
             upstream.url(batch.endpoint),
-            headers,
+            upstream.headers,
             upstream.timeout_seconds,
             batch.model or "",
             self._learnt[place],

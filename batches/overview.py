@@ -6,6 +6,7 @@ Sums come from what traffic has rolled up, never from lines or batches.
 import dataclasses
 import datetime
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import (
@@ -25,6 +26,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from api.clock import DatabaseNow
@@ -134,8 +136,7 @@ def day(now: datetime.datetime) -> Traffic:
     for is_of_now, start, *numbers in _counts_since(first, now - NOW):
         counts = lately if is_of_now else found[_slice(start)]
         counts.update(dict(zip(COUNTS, numbers, strict=True)))
-    starts = [first + number * SLICE for number in range(DAY // SLICE + 1)]
-    points = [Point.of(start, found[start]) for start in starts]
+    points = _points(first, found)
     return Traffic(
         points,
         sum(point.completed for point in points),
@@ -161,6 +162,13 @@ def _counts_since(first: datetime.datetime, lately: datetime.datetime) -> Any:
 
 def _minute(moment: datetime.datetime) -> datetime.datetime:
     return moment.replace(second=0, microsecond=0)
+
+
+def _points(
+    first: datetime.datetime, found: Mapping[datetime.datetime, Counter[str]]
+) -> list[Point]:
+    starts = [first + number * SLICE for number in range(DAY // SLICE + 1)]
+    return [Point.of(start, found.get(start, Counter())) for start in starts]
 
 
 def _slice(moment: datetime.datetime) -> datetime.datetime:
@@ -211,14 +219,14 @@ def busiest(now: datetime.datetime) -> list[Busy]:
     return [Busy(*row[:-1]) for row in rows]
 
 
-def upstreams(now: datetime.datetime) -> list[Any]:
+def upstreams() -> list[Any]:
     """All of them. Each has `slots`: how many calls living engines may have in flight there; None for none."""
-    return list(with_slots(Upstream.objects.order_by("name"), now))
+    return list(with_slots(Upstream.objects.order_by("name")))
 
 
-def with_slots(upstreams: QuerySet[Upstream], now: datetime.datetime) -> QuerySet[Any]:
+def with_slots(upstreams: QuerySet[Upstream]) -> QuerySet[Any]:
     """Annotate `slots`. One without a limit has no shares of its own: there, those of its batches are added up."""
-    alive = Share.objects.filter(engine__lease_expires_at__gt=now).order_by()
+    alive = Share.objects.filter(engine__lease_expires_at__gt=Now()).order_by()
     own = alive.filter(upstream=OuterRef("pk")).values("upstream").annotate(sum=Sum("slots"))
     batches = alive.filter(batch__upstream=OuterRef("pk")).values("batch__upstream")
     of_batches = batches.annotate(sum=Sum("slots")).values("sum")
@@ -228,6 +236,35 @@ def with_slots(upstreams: QuerySet[Upstream], now: datetime.datetime) -> QuerySe
             default=Subquery(own.values("sum")),
         )
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelDay:
+    """What the last 24 hours brought of one model, rolled up."""
+
+    model: str
+    completed: int
+    failed: int
+    calls: int
+    median: float | None
+    slow: float | None
+
+
+def day_of(upstream: Upstream, now: datetime.datetime) -> tuple[list[Point], list[ModelDay]]:
+    """The last 24 hours of one upstream, ten minutes by ten minutes; and by model, the busiest first."""
+    first = _slice(now - DAY)
+    times: defaultdict[datetime.datetime, Counter[str]] = defaultdict(Counter)
+    models: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    slices = TrafficSlice.objects.filter(upstream=upstream, start__gte=first)
+    for start, model, *numbers in slices.values_list("start", "model", *COUNTS):
+        counts = dict(zip(COUNTS, numbers, strict=True))
+        times[start].update(counts)
+        models[model].update(counts)
+    found = [
+        ModelDay(model, counts["completed"], counts["failed"], counts["calls"], *_latencies(counts))
+        for model, counts in models.items()
+    ]
+    return _points(first, times), sorted(found, key=lambda one: -one.calls)
 
 
 def workers() -> tuple[list[Worker], datetime.datetime]:

@@ -3,9 +3,7 @@
 import datetime
 from collections.abc import Callable
 from functools import cached_property
-from itertools import groupby
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest
@@ -13,25 +11,15 @@ from django.urls import reverse
 
 from accounts.models import ApiKey
 from batches import overview
+from batches.admin.graphs import latencies, list_url, throughput
 from batches.admin.status import progress_of, state_of
 from batches.admin.upstreams import state_of as upstream_state
 from batches.models import Batch, Status
 from batches.overview import Busy
-from batches.traffic import Point
 from batches.troubles import Trouble, troubles
-from console.charts import Bars, Column, Lines, Series, bars, lines
 from console.parts import EMPTY, page_of
 from console.site import Panel
 from console.text import duration, number, share
-
-TONES = {"done": "done", "failed": "failed"}
-
-
-def list_url(model: str, **chosen: Any) -> str:
-    """The list of a model (as app_model), filtered."""
-    url = reverse(f"admin:{model}_changelist")
-    kept = {name: value for name, value in chosen.items() if value is not None}
-    return f"{url}?{urlencode(kept)}" if kept else url
 
 
 class Snapshot:
@@ -58,7 +46,7 @@ class Snapshot:
 
     @cached_property
     def upstreams(self) -> list[Any]:
-        return overview.upstreams(self.now)
+        return overview.upstreams()
 
     @cached_property
     def is_new(self) -> bool:
@@ -154,47 +142,20 @@ def _batch_url(key: str) -> str:
 
 
 def _throughput(request: HttpRequest, now: Snapshot) -> Panel:
-    context = {"chart": _lines_an_hour(now.day.points)}
+    chart = throughput(now.day.points, "batches_ownerhour")
     return Panel(
-        template="console/bars_panel.html", context=context, title="Lines per hour", width=6
+        template="console/bars_panel.html",
+        context={"chart": chart},
+        title="Lines per hour",
+        width=6,
     )
-
-
-def _lines_an_hour(points: list[Point]) -> Bars:
-    columns = []
-    for hour, group in groupby(points, lambda point: point.start.replace(minute=0)):
-        found = list(group)
-        parts: dict[str, float] = {
-            "done": sum(point.completed for point in found),
-            "failed": sum(point.failed for point in found),
-        }
-        rows = list_url("batches_ownerhour", hour=hour.isoformat()) if any(parts.values()) else ""
-        columns.append(Column(f"{hour:%H:%M}", parts, rows))
-    return bars("Lines done and failed, hour by hour", columns, TONES)
 
 
 def _latencies(request: HttpRequest, now: Snapshot) -> Panel:
-    context = {"chart": _latency_lines(now.day.points)}
+    context = {"chart": latencies(now.day.points)}
     return Panel(
         template="console/lines_panel.html", context=context, title="Latency of calls", width=6
     )
-
-
-def _latency_lines(points: list[Point]) -> Lines:
-    labels = [f"{point.start:%H:%M}" if _is_labelled(point.start) else "" for point in points]
-    series = [
-        Series("half within (p50)", [point.median for point in points], "first"),
-        Series("19 of 20 within (p95)", [point.slow for point in points], "second"),
-    ]
-    return lines("Latency of calls over 24 hours", labels, series, _tick)
-
-
-def _is_labelled(start: datetime.datetime) -> bool:
-    return start.minute == 0 and start.hour % 4 == 0
-
-
-def _tick(milliseconds: float) -> str:
-    return duration(milliseconds / 1000) if milliseconds else "0"
 
 
 # Who and what

@@ -42,14 +42,28 @@ class AiohttpTransport:
     ) -> Answer:
         if request_id:
             headers = {**headers, "x-request-id": request_id}
+        return await self._exchange("POST", url, headers, body, timeout)
+
+    async def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Answer:
+        return await self._exchange("GET", url, headers, None, timeout)
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> Answer:
         try:
-            async with self._session.post(
+            async with self._session.request(
+                method,
                 url,
                 headers=headers,
                 data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(total=timeout, connect=self._connect_seconds),
+                timeout=aiohttp.ClientTimeout(total=seconds, connect=self._connect_seconds),
             ) as response:
                 answer = await self._read(response)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError

@@ -30,7 +30,9 @@ class Origin(NamedTuple):
     port: int
 
 
-def request_head(url: str, headers: Mapping[str, str]) -> tuple[Origin, bytes]:
+def request_head(
+    url: str, headers: Mapping[str, str], method: str = "POST"
+) -> tuple[Origin, bytes]:
     """Return where a request to `url` goes, and its head but for what changes with each call.
 
     Raises:
@@ -40,7 +42,7 @@ def request_head(url: str, headers: Mapping[str, str]) -> tuple[Origin, bytes]:
     fields = [f"{name}: {value}" for name, value in headers.items()]
     if not all(map(_FIELD.fullmatch, fields)):
         raise TransportError(Kind.UNREACHABLE, "a header holds what cannot be sent")
-    lines = [f"POST {target} HTTP/1.1", f"Host: {host}", *fields, ""]
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields, ""]
     return origin, "\r\n".join(lines).encode("latin-1")
 
 

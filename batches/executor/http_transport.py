@@ -51,6 +51,19 @@ class HttpTransport:
     ) -> Answer:
         deadline = self._loop.time() + timeout
         origin, head = self._head(url, headers, request_id, len(body))
+        return await self._exchange(origin, head, body, deadline)
+
+    async def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Answer:
+        deadline = self._loop.time() + timeout
+        origin, head = request_head(url, headers, "GET")
+        return await self._exchange(origin, head + b"\r\n", b"", deadline)
+
+    async def _exchange(self, origin: Origin, head: bytes, body: bytes, deadline: float) -> Answer:
         connection = self._take(origin) or await self._connect(origin, deadline)
         connection.deadline = deadline
         self._live.add(connection)

@@ -50,5 +50,13 @@ class Transport(Protocol):
             TransportError: and nothing else.
         """
 
+    async def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Answer:
+        """The same without a body: what is asked of an upstream that is tried."""
+
     async def close(self) -> None:
         """Close every connection."""

@@ -100,6 +100,11 @@ class Upstream(models.Model):
             base += "/v1"
         return base + endpoint.removeprefix("/v1")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every call to it bears."""
+        return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
     # Mutators
 
     def pause(self, reason: str) -> bool:

@@ -31,6 +31,18 @@ register.simple_tag(parts.spark)
 
 
 @register.filter
+def milliseconds(value: float | None) -> str:
+    """A time that is kept in milliseconds; a dash for none."""
+    return parts.EMPTY if value is None else text.duration(value / 1000)
+
+
+@register.filter
+def of(numbers: dict[str, int], key: str) -> str:
+    """The number that a mapping has under a key; a dash for none."""
+    return text.number(numbers[key]) if key in numbers else parts.EMPTY
+
+
+@register.filter
 def block(value: object, limit: int | None = None) -> str:
     """`visible` for a block of text, which keeps its lines."""
     return text.visible(value, limit, lines=True)

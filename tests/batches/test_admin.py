@@ -132,7 +132,7 @@ def test_an_upstreams_key_goes_in_and_an_empty_field_keeps_it(
     url = reverse("admin:batches_upstream_change", args=[upstream.pk])
     form = {"name": "u", "base_url": "http://127.0.0.1:2/v1", "timeout_seconds": 5}
 
-    admin_client.post(url, form | {"served_models": '["m"]', "api_key": ""})
+    admin_client.post(url, form | {"served_models": "m", "api_key": ""})
 
     upstream.refresh_from_db()
     assert (upstream.base_url, upstream.served_models) == ("http://127.0.0.1:2/v1", ["m"])

@@ -101,4 +101,4 @@ def test_everything_takes_six_queries(account: Account, django_assert_num_querie
         overview.day(now)
         overview.running(now)
         overview.busiest(now)
-        overview.upstreams(now)
+        overview.upstreams()

@@ -11,8 +11,8 @@ from tests.batches.factories import HOUR, make_host, make_upstream, start
 
 
 def told() -> list[str]:
-    workers, now = overview.workers()
-    found = troubles.troubles(overview.work(), overview.upstreams(now), workers)
+    workers, _ = overview.workers()
+    found = troubles.troubles(overview.work(), overview.upstreams(), workers)
     assert all(trouble.advice for trouble in found)
     return [trouble.text for trouble in found]
 
@@ -74,9 +74,9 @@ def test_what_to_do_about_a_refused_key_is_to_correct_it(db: None) -> None:
     make_host()
     make_upstream(name="one").pause(f"{KEY_REFUSED} (HTTP 401).")
     make_upstream(name="two").pause("operator anna: new GPUs")
-    workers, now = overview.workers()
+    workers, _ = overview.workers()
 
-    first, second = troubles.troubles(overview.work(), overview.upstreams(now), workers)
+    first, second = troubles.troubles(overview.work(), overview.upstreams(), workers)
 
     assert first.advice.startswith("Correct its key")
     assert second.advice.startswith("Resume it")
