@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from benchmarks import fairness, figures, line, size, steps, throughput, validate, web
+from benchmarks import console, fairness, figures, line, size, steps, throughput, validate, web
 from benchmarks.figures import Section
 from tools.postgres import Absent
 from tools.processes import PYTHON, ROOT, Failed, signals_as_interrupts
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Measure] = {
     "start": steps.measure,
     "api": web.measure,
     "size": size.measure,
+    "console": console.measure,
     "fairness": fairness.measure,
 }
 # Those with a table of their own, each a program: its module and arguments.
@@ -33,7 +34,10 @@ PROGRAMS = {
     "transport": ["benchmarks.transport", "--rounds", "2", "--calls", "10000"],
     "adapt": ["benchmarks.adapt"],
 }
-DEFAULT = [*BENCHMARKS, "transport"]  # adapt takes minutes
+DEFAULT = [
+    *(name for name in BENCHMARKS if name != "console"),
+    "transport",
+]  # it and adapt take minutes
 HEAD = """# Benchmarks
 
 Made by `./run bench{arguments}` on {date}; it writes this page. CPU seconds are user and system time of all processes concerned, from `/proc`; they and the ratios hold on a busy machine, wall times less so. Figures beside each other come from the same run. A target that was not reached says so.

@@ -24,12 +24,13 @@ from batches.admin.filters import (
     OneUserFilter,
     StateTabs,
 )
+from batches.admin.of_batch import OfBatch
 from batches.admin.status import left_of, pause_of, priority_of, progress_of, state_of
 from batches.models import Batch, Transition
 from batches.speed import speeds
 from console import live
 from console.acts import MOST, TooMany
-from console.pages import Look, Rows
+from console.pages import Rows
 from console.parts import (
     badge,
     figures,
@@ -66,7 +67,7 @@ class BatchAdmin(BatchPage):
         FailuresFilter,
         CreatedFilter,
     ]
-    search_help_text = "Id, external user, account, or metadata as in key=value"
+    search_help_text = "Id, user, account, or key=value"
     ordering = ["-created_at", "-id"]
     sortable_by = ["times"]
     verbs = [
@@ -185,8 +186,6 @@ def when(batch: Any) -> str:
 
 
 @admin.register(Transition)
-class TransitionAdmin(Look):
+class TransitionAdmin(OfBatch):
     list_display = ["batch", "at", "attempt", "from_status", "to_status", "actor", "reason"]
     list_select_related = ["batch"]
-    search_fields = ["=batch__id"]
-    ordering = ["-id"]

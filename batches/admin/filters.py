@@ -12,9 +12,10 @@ from django.http import HttpRequest
 from accounts.models import Account, ExternalUser
 from accounts.pages import AccountFilter, ExternalUserFilter
 from batches.admin import finding
-from batches.models import TERMINAL, Batch, Status
+from batches.models import Batch, Status
 from console.pages import MOST_COUNTED, Tabs, Typed
 
+ENDS = (Status.COMPLETED, Status.FAILED, Status.EXPIRED, Status.CANCELLED)
 DAY = datetime.timedelta(days=1)
 
 
@@ -28,8 +29,7 @@ class StateTabs(Tabs):
         self.is_narrowed = bool(set(request.GET) - {self.parameter_name, "p", "o"})
 
     def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
-        ended = [(one.value, one.label.capitalize()) for one in Status if one in TERMINAL]
-        return [*self.KINDS, *ended]
+        return [*self.KINDS, *((one.value, one.label.capitalize()) for one in ENDS)]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
         value = self.value()

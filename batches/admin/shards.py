@@ -2,24 +2,19 @@
 
 from django.contrib import admin
 
+from batches.admin.of_batch import OfBatch
 from batches.models import Segment, Shard
-from console.pages import Look
 
 
 @admin.register(Shard)
-class ShardAdmin(Look):
+class ShardAdmin(OfBatch):
     list_display = ["__str__", "lines", "state", "owner", "epoch", "lease_expires_at"]
     list_select_related = ["owner"]
     list_filter = ["state"]
-    search_fields = ["=batch__id"]
-    search_help_text = "Id of a batch"
-    ordering = ["-id"]
 
 
 @admin.register(Segment)
-class SegmentAdmin(Look):
+class SegmentAdmin(OfBatch):
     list_display = ["shard", "attempt", "completed", "failed", "output_bytes", "error_bytes"]
     list_select_related = ["shard"]
-    search_fields = ["=shard__batch__id"]
-    search_help_text = "Id of a batch"
-    ordering = ["-id"]
+    batch_field = "shard__batch"

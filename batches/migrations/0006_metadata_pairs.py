@@ -56,11 +56,21 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='batch',
-            index=models.Index(fields=['external_user', '-created_at', '-id'], name='batch_of_user'),
+            index=models.Index(fields=['external_user', '-created_at', '-id', 'status'], name='batch_of_user'),
+        ),
+        migrations.RemoveIndex(model_name='batch', name='batch_of_account'),
+        migrations.AddIndex(
+            model_name='batch',
+            index=models.Index(fields=['account', '-created_at', '-id', 'status'], name='batch_of_account'),
+        ),
+        migrations.RemoveIndex(model_name='batch', name='batch_with_failures'),
+        migrations.AddIndex(
+            model_name='batch',
+            index=models.Index(condition=models.Q(('failed__gt', 0)), fields=['-created_at', '-id', 'failed'], name='batch_with_failures'),
         ),
         migrations.AddIndex(
             model_name='batch',
-            index=models.Index(condition=models.Q(('status__in', ['validating', 'in_progress', 'finalizing', 'cancelling'])), fields=['-created_at', '-id'], name='batch_active'),
+            index=models.Index(condition=models.Q(('status__in', ['validating', 'in_progress', 'finalizing', 'cancelling'])), fields=['-created_at', '-id', 'status'], name='batch_active'),
         ),
         migrations.AddIndex(
             model_name='batch',

@@ -17,6 +17,7 @@ from batches.models import (
     Host,
     OwnerHour,
     Pace,
+    Priority,
     Segment,
     Shard,
     Share,
@@ -57,6 +58,9 @@ def populate() -> None:
     _acts()
     _batch(Owner(plain, users[1]), Status.IN_PROGRESS, 3, upstream, description=EVIL)
     _batch(Owner(evil, users[2]), Status.IN_PROGRESS, 4, upstream, description=TURNED)
+    paused = _batch(Owner(plain, users[0]), Status.IN_PROGRESS, 5, upstream, description="Nightly")
+    paused.pause(actor="operator anna", reason=EVIL)
+    _batch(Owner(plain), Status.IN_PROGRESS, 2, upstream).prioritize(Priority.HIGH)
     FileFactory(plain, filename=EVIL)
     FileFactory(Owner(evil, users[2]), filename=LONG)
     _machine(Batch.objects.order_by("pk")[0], upstream, now)
@@ -71,7 +75,7 @@ def _keys(account: Account, now: datetime.datetime) -> None:
     ApiKey.objects.filter(name="live").update(last_used_at=now - HOUR)
 
 
-def _batch(owner: Owner, status: Status, hours: int, upstream: Upstream, **metadata: str) -> None:
+def _batch(owner: Owner, status: Status, hours: int, upstream: Upstream, **metadata: str) -> Batch:
     batch = reach(submit(owner, b"{}\n", metadata=metadata or None), status)
     Batch.objects.filter(pk=batch.pk).update(
         created_at=database_now() - hours * HOUR,
@@ -81,6 +85,7 @@ def _batch(owner: Owner, status: Status, hours: int, upstream: Upstream, **metad
         completed=1000 * hours,
         failed=60 * hours,
     )
+    return batch
 
 
 def _machine(batch: Batch, upstream: Upstream, now: datetime.datetime) -> None:
