@@ -62,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
     fail: Share = 0.0  # of the calls end with a 500
     reject: Share = 0.0  # of the calls end with a 429
+    broken: bool = False  # every call is cut off without an answer
     retry_after: float | None = None  # seconds, sent with every 429
     capacity: Count | None = None  # calls served at once; None has no limit
     queue: Count = 0  # calls that wait when all of the capacity is taken; beyond them 429
@@ -106,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--fail", type=float, default=argparse.SUPPRESS, help="share of calls that end with a 500")
     add("--reject", type=float, default=argparse.SUPPRESS, help="share that end with a 429")
+    add("--broken", action="store_true", default=argparse.SUPPRESS, help="cut every call off")
     add("--retry-after", type=float, default=argparse.SUPPRESS, help="seconds, sent with every 429")
     add("--capacity", type=int, default=argparse.SUPPRESS, help="calls served at once")
     add("--queue", type=int, default=argparse.SUPPRESS, help="calls that wait beyond the capacity")

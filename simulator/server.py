@@ -10,7 +10,7 @@ import httptools
 import uvloop
 
 from simulator import answers
-from simulator.simulator import Call, Reply, Request, Simulator
+from simulator.simulator import CUT_OFF, Call, Reply, Request, Simulator
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -94,6 +94,9 @@ class Connection(asyncio.Protocol):
             self._call = self._simulator.take(request, send)
 
     def _write(self, reply: Reply, request_id: str, *, keep: bool) -> None:
+        if reply.status == CUT_OFF:
+            self._transport.abort()
+            return
         lines = [
             b"HTTP/1.1 %d %s" % (reply.status, _REASONS[reply.status]),
             b"content-type: application/json",

@@ -13,7 +13,9 @@ import msgspec
 from simulator import answers
 from simulator.options import Options
 
-ABANDONED = 499  # in counts and log only: the caller hung up before its answer
+# In counts and log only:
+CUT_OFF = 444  # the caller gets no answer, and its connection ends
+ABANDONED = 499  # the caller hung up before its answer
 
 
 class Request(NamedTuple):
@@ -109,6 +111,9 @@ class Simulator:
         self.calls += 1
         if self.options.count_ids:
             self.ids[call.request.request_id] += 1
+        if self.options.broken:
+            self._end(call, Reply(CUT_OFF, b""))
+            return None
         if self._has_room():
             return self._serve(call)
         if len(self._waiting) < self.options.queue:

@@ -73,16 +73,3 @@ def test_a_cancel_while_every_worker_is_dead_is_done_by_the_next_one(fleet: Flee
     with fleet.worker():
         batch.wait_until("cancelled")
     _assert_accounted(fleet, batch, "cancelled", asked_at)
-
-
-def test_an_outage_of_the_upstream_fails_no_line(fleet: Fleet) -> None:
-    fleet.upstream.set(latency=0.5)
-    with fleet.worker():
-        batch = fleet.submit(100)
-        batch.wait_for_results(20)
-        fleet.upstream.go_away()
-        time.sleep(20)  # so long is the outage
-        assert batch.status == "in_progress"
-        fleet.upstream.come()
-        batch.wait_until("completed")
-    batch.assert_whole()

@@ -101,3 +101,13 @@ def test_command_refuses_an_option_out_of_range(tmp_path, option):
 
     assert done.returncode == 1
     assert "CommandError" in done.stderr
+
+
+async def test_while_it_is_broken_every_call_is_counted_and_cut_off(start_simulator):
+    client = await start_simulator(broken=True)
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+
+    assert await exchange(client, request) == b""
+    assert (await client.stats())["by_status"] == {"444": 1}
+    await client.set(broken=False)
+    assert (await client.chat("hi"))[0] == 200
