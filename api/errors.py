@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.core import exceptions as django
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions as rest
@@ -26,6 +26,8 @@ from rest_framework.response import Response
 from api.limits import ECHO_CHARS, RETRY_AFTER_SECONDS
 
 logger = logging.getLogger(__name__)
+
+READ_ONLY = "25006"  # read_only_sql_transaction
 
 
 class ApiError(rest.APIException):
@@ -110,7 +112,7 @@ def api_error(exception: BaseException) -> ApiError | None:
     for kind, convert in _CONVERSIONS:
         if isinstance(exception, kind):
             return convert(exception)
-    return None
+    return _unavailable(exception) if _is_read_only(exception) else None
 
 
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -189,6 +191,12 @@ def _method(exception: rest.MethodNotAllowed) -> ApiError:
 
 def _unavailable(exception: Exception) -> ApiError:
     return Unavailable("The database does not answer. Try again in a moment.", code="unavailable")
+
+
+def _is_read_only(exception: BaseException) -> bool:
+    """PostgreSQL calls it an internal error that it takes no writes, for it is a standby or was told so."""
+    said = exception.__cause__ if isinstance(exception, InternalError) else None
+    return getattr(said, "sqlstate", None) == READ_ONLY
 
 
 def _other(exception: rest.APIException) -> ApiError:
