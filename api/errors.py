@@ -189,7 +189,7 @@ def _method(exception: rest.MethodNotAllowed) -> ApiError:
     )
 
 
-def _unavailable(exception: Exception) -> ApiError:
+def _unavailable(exception: BaseException) -> ApiError:
     return Unavailable("The database does not answer. Try again in a moment.", code="unavailable")
 
 

@@ -1,6 +1,5 @@
 """Upstream: a model server that lines are sent to, and which one serves a model."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -10,10 +9,6 @@ from django.db import models
 from accounts.secrets import EncryptedTextField
 from api.clock import database_now
 
-BY_PEOPLE = (
-    r"^(operator|command) "  # what the reason of a pause that somebody asked for begins with
-)
-NOT_PAUSED = {"paused_at": None, "pause_reason": ""}
 ENVIRONMENT = "environment"  # the name of the row that UPSTREAM_BASE_URL stands for
 
 
@@ -43,7 +38,7 @@ class UpstreamQuerySet(models.QuerySet["Upstream"]):
         upstream, made = self.get_or_create(name=ENVIRONMENT, defaults=given)
         if not made and any(getattr(upstream, name) != value for name, value in given.items()):
             moved = (upstream.base_url, upstream.api_key) != (given["base_url"], given["api_key"])
-            unpaused = NOT_PAUSED if moved else {}
+            unpaused = {"paused_at": None, "pause_reason": ""} if moved else {}
             for name, value in (given | unpaused).items():
                 setattr(upstream, name, value)
             upstream.save(update_fields=[*given, *unpaused])
@@ -98,19 +93,6 @@ class Upstream(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """With another key or address, a pause that an answer to the old one brought about is over.
-
-        One that somebody asked for stays.
-        """
-        rows = type(self).objects.filter(pk=self.pk)
-        before = rows.first() if self.pk else None
-        super().save(*args, **kwargs)
-        if before and (before.base_url, before.api_key) != (self.base_url, self.api_key):
-            refused = rows.filter(paused_at__isnull=False)
-            if refused.exclude(pause_reason__regex=BY_PEOPLE).update(**NOT_PAUSED):
-                self.refresh_from_db(fields=list(NOT_PAUSED))
-
     def url(self, endpoint: str) -> str:
         """Where the lines of an endpoint go: `/v1/x` is `/x` under the base URL, which may leave out its /v1."""
         base = self.base_url.rstrip("/")
@@ -132,7 +114,7 @@ class Upstream(models.Model):
 
     def resume(self) -> bool:
         rows = type(self).objects.filter(pk=self.pk, paused_at__isnull=False)
-        return bool(rows.update(**NOT_PAUSED))
+        return bool(rows.update(paused_at=None, pause_reason=""))
 
     @classmethod
     def note_down(cls, pk: int, reason: str) -> None:

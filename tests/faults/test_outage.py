@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from accounts.models import Account
-from batches import claims, results
+from batches import claims, results, upstreams
 from batches.execution import run_turn
 from batches.executor.outage import Breaker
 from batches.executor.work import Options
@@ -104,35 +104,9 @@ def test_a_refused_key_pauses_the_upstream_at_once_and_a_new_one_resumes_it(
 
         upstream.api_key = KEY
         upstream.save()
+        assert upstreams.resume_corrected(upstream)
         run_turn(lambda: False)
 
     results.finalize(batch.pk)
     batch.refresh_from_db()
     assert (batch.status, batch.completed, verify(batch)) == (Status.COMPLETED, LINES, [])
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("reason", "changes", "goes_on"),
-    [
-        ("answered 401", {"api_key": KEY}, True),
-        ("answered 401", {"base_url": "http://127.0.0.1:9/other"}, True),
-        ("answered 401", {"api_key": "sk-wrong", "limit": 7}, False),
-        ("operator anna: new GPUs", {"api_key": KEY}, False),
-        ("command root@host: new GPUs", {"api_key": KEY}, False),
-    ],
-)
-def test_only_a_new_key_or_address_ends_a_pause_and_only_one_nobody_asked_for(
-    reason: str, changes: dict[str, object], goes_on: bool
-) -> None:
-    upstream = Upstream.objects.create(
-        name="u", base_url="http://127.0.0.1:9/v1", api_key="sk-wrong"
-    )
-    upstream.pause(reason)
-    upstream.refresh_from_db()
-    for name, value in changes.items():
-        setattr(upstream, name, value)
-    upstream.save()
-    for seen in (upstream, Upstream.objects.get()):
-        assert (seen.paused_at is None) is goes_on
-        assert seen.pause_reason == ("" if goes_on else reason)
