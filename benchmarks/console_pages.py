@@ -52,7 +52,7 @@ OF_BATCHES = {  # what the list of batches can be asked
     "last page of active": "state=active&p=4",
     "last page of an account": "account=account-1&p=200",
 }
-MORE = ("batches_batch_lines", "batches_batch_live")  # pages with an address of their own
+OF_ONE = ("lines", "live_one", "history")  # further addresses of a batch
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -66,7 +66,7 @@ def pages() -> Iterator[tuple[str, str]]:
     live = "&".join(f"row={pk}" for pk in sample)
     yield "batches: 50 live rows", f"{reverse('admin:batches_batch_live')}?{live}"
     yield "batches: newest", page_of(newest)
-    for name in ("lines", "history"):
+    for name in OF_ONE:
         try:
             yield (
                 f"batches: {name} of newest",

@@ -42,7 +42,7 @@ HOURS = 24
 BIG_SHARDS = 1000  # of the newest batch
 LITE = connection.vendor == "sqlite"
 # An id that looks like chance and is not: a prime number, times i, in 32 bits.
-MIXED = "(i * 2654435761) % 4294967296"
+MIXED = "(i * 2654435761) %% 4294967296"
 HEX = f"printf('%%08x', {MIXED})" if LITE else f"lpad(to_hex({MIXED}), 8, '0')"
 TAIL = "'0123456789abcdef01234567'"
 BATCH_ID = f"'batch_' || {HEX} || {TAIL}"

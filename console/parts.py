@@ -141,11 +141,12 @@ def moment(value: datetime.datetime | None, now: datetime.datetime | None = None
     )
 
 
-def figures(value: float | None, live: str = "") -> SafeString:
-    """A number in a column of numbers; nothing is quieter than something."""
+def figures(value: float | None, live: str = "", url: str = "") -> SafeString:
+    """A number in a column of numbers, leading to what it counts; nothing is quieter than something."""
     tone = "figures" if value else "figures quiet"
     shown = EMPTY if value is None else number(value)
-    return format_html('<span class="{}"{}>{}</span>', tone, followed(live), shown)
+    written = format_html('<span class="{}"{}>{}</span>', tone, followed(live), shown)
+    return format_html('<a href="{}">{}</a>', url, written) if url else written
 
 
 def two_lines(first: Any, second: Any) -> SafeString:

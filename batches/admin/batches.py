@@ -164,7 +164,8 @@ class BatchAdmin(BatchPage):
 
     @admin.display(description="failed")
     def lost(self, batch: Batch) -> Any:
-        return figures(batch.failed, live=f"{batch.pk}.lost")
+        lines = self._url("lines", batch)
+        return figures(batch.failed, f"{batch.pk}.lost", f"{lines}?state=failed")
 
     @admin.display(description="model")
     def runs(self, batch: Batch) -> Any:

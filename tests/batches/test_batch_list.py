@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 
 import pytest
 from django.apps import apps
+from django.contrib.admin.utils import quote
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,9 +21,19 @@ from api.clock import database_now
 from batches.admin import export as exporting
 from batches.admin import finding
 from batches.admin.status import left_of
-from batches.models import ACTIVE, Batch, BatchMinute, MetadataPair, Priority, Status
+from batches.models import (
+    ACTIVE,
+    Batch,
+    BatchMinute,
+    MetadataPair,
+    Priority,
+    Segment,
+    Shard,
+    Status,
+    Transition,
+)
 from batches.speed import speeds
-from console import acts
+from console import acts, pages
 from console.models import Act
 from tests.batches.factories import reach, run, start, submit
 from tests.console.operators import ask, list_of, with_permissions
@@ -330,3 +341,37 @@ def test_without_its_permission_nothing_is_exported(viewer: Client, account: Acc
     assert "text/csv" not in answer["Content-Type"]
     assert ">Export<" not in told(viewer)
     assert not Act.objects.exists()
+
+
+# Far in
+
+
+def test_a_page_far_in_is_the_one_it_would_be(
+    viewer: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [submit(account, b"{}\n").pk for _ in range(5)][::-1]
+    monkeypatch.setattr(pages.Page, "list_per_page", 2)
+    near = [rows(viewer, p=str(page)) for page in (1, 2, 3)]
+    monkeypatch.setattr(pages, "FAR", 0)
+
+    assert [rows(viewer, p=str(page)) for page in (1, 2, 3)] == near
+    assert near == [made[:2], made[2:4], made[4:]]
+
+
+@pytest.mark.parametrize("model", [Transition, Shard, Segment], ids=lambda model: model.__name__)
+def test_rows_of_a_batch_are_found_by_its_id_as_it_is(
+    model: Any, account: Account, admin_client: Client
+) -> None:
+    batch, _ = (run(start(account, 1)) for _ in range(2))
+
+    page = admin_client.get(list_of(model), {"q": batch.pk})
+
+    found = page.context["cl"].result_list
+    assert found
+    assert {getattr(row, "batch_id", None) or row.shard.batch_id for row in found} == {batch.pk}
+
+
+def test_failures_lead_to_the_lines_that_failed(viewer: Client, account: Account) -> None:
+    batch = run(start(account, 2), failing={"0"})
+
+    assert f'{quote(batch.pk)}/lines/?state=failed"><span class="figures"' in told(viewer)
