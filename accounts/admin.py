@@ -172,13 +172,7 @@ class ApiKeyAdmin(Page):
 
     @admin.display(description="state")
     def state(self, key: Any) -> Any:
-        if key.revoked_at is not None:
-            return badge("revoked", "bad")
-        if key.expires_at is not None and key.expires_at <= key.seen_at:
-            return badge("expired", "idle")
-        if not key.account.is_active:
-            return badge("account suspended", "warn")
-        return badge("live", "good")
+        return badge(*key.state_at(key.seen_at, key.account.is_active))
 
     @admin.display(description="may")
     def may(self, key: ApiKey) -> Any:

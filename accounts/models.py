@@ -226,6 +226,14 @@ class ApiKey(models.Model):
 
     # Properties
 
+    def state_at(self, now: datetime.datetime, is_account_active: bool) -> tuple[str, str]:
+        """What a badge says of it, and its tone."""
+        if self.revoked_at is not None:
+            return "revoked", "bad"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired", "idle"
+        return ("live", "good") if is_account_active else ("account suspended", "warn")
+
     def is_live(self, now: datetime.datetime) -> bool:
         expired = self.expires_at is not None and self.expires_at <= now
         return self.revoked_at is None and not expired and self.account.is_active

@@ -1,6 +1,7 @@
 """What operators do to batches and upstreams, in the browser and by commands alike."""
 
 from batches.acts.batches import CANCEL, EXPIRE, PAUSE, PRIORITIZE, RESUME
+from batches.acts.owners import CANCEL_OF_ACCOUNT, CANCEL_OF_USER
 from batches.acts.requeues import REQUEUE, REQUEUE_ALL, REQUEUE_CAUSES, REQUEUE_LINES
 from batches.acts.upstreams import PAUSE_UPSTREAM, RESUME_UPSTREAM
 from batches.hints import ring
@@ -9,6 +10,8 @@ from console.models import Act
 
 __all__ = [
     "CANCEL",
+    "CANCEL_OF_ACCOUNT",
+    "CANCEL_OF_USER",
     "EXPIRE",
     "PAUSE",
     "PAUSE_UPSTREAM",

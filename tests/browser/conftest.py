@@ -12,6 +12,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    Request,
     expect,
     sync_playwright,
 )
@@ -64,7 +65,7 @@ class Screen:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self._troubles.append(f"error: {error}"))
         self.page.on("dialog", self._dismiss)
-        self.page.on("requestfailed", lambda one: self._troubles.append(f"failed: {one.url}"))
+        self.page.on("requestfailed", self._miss)
 
     def open(self, path: str) -> None:
         """Load a page; fail the test when it does not answer well."""
@@ -96,6 +97,10 @@ class Screen:
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self._troubles.append(f"{message.type}: {message.text}")
+
+    def _miss(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # as when the page was left meanwhile
+            self._troubles.append(f"failed: {request.url}")
 
     def _dismiss(self, dialog: Any) -> None:
         self._troubles.append(f"dialog: {dialog.message}")

@@ -1,0 +1,133 @@
+"""The pages of accounts, external users and workers: what is theirs, and the end of all of it at once."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.models import Account, ExternalUser, Owner
+from api.clock import database_now
+from batches import traffic
+from batches.models import Batch, Engine, Host, Shard, Status
+from console.models import Act
+from console.parts import page_of
+from tests.batches.factories import HOUR, make_engine, make_host, run, start
+from tests.batches.test_overview import LATER
+from tests.console.operators import ask, confirm, list_of, logged_in, with_permissions
+from tests.console.world import populate
+from tests.factories import AccountFactory, secret_of
+
+pytestmark = pytest.mark.django_db
+CANCEL = ("accounts.view_account", "accounts.view_externaluser", "batches.cancel_batch")
+
+
+@pytest.fixture
+def alice(account: Account) -> ExternalUser:
+    return ExternalUser.objects.create(account=account, external_id="alice")
+
+
+def test_an_account_shows_batches_usage_failures_and_keys(
+    admin_client: Client, account: Account, alice: ExternalUser
+) -> None:
+    secret_of(account, name="first")
+    failed = run(start(Owner(account, alice), 5), failing=("0", "1"))
+    start(account, 1)
+    run(start(AccountFactory(), 1), failing=("0",))
+    traffic.roll_up(database_now() + LATER)
+
+    page = admin_client.get(page_of(account)).content.decode()
+
+    assert f"state=in_progress&amp;account={account.name.replace(' ', '+')}" in page
+    assert ">3</a></strong><span>lines done, 24 hours" in page
+    assert "2 failed" in page
+    assert "6 tokens in" in page
+    assert page.count('data-label="Batch"') == 1
+    assert failed.pk in page
+    assert ">first</a>" in page
+
+
+def test_an_external_user_shows_only_what_is_theirs(
+    admin_client: Client, account: Account, alice: ExternalUser
+) -> None:
+    run(start(account, 5), failing=("0",))
+    start(Owner(account, alice), 1)
+    traffic.roll_up(database_now() + LATER)
+
+    page = admin_client.get(page_of(alice)).content.decode()
+
+    assert "No line of theirs has failed." in page
+    assert ">0</a></strong><span>lines done, 24 hours" in page
+    assert "API keys</h2>" not in page
+
+
+@pytest.mark.parametrize("whose", ["account", "external user"])
+def test_all_batches_of_an_owner_are_cancelled_at_once(
+    whose: str, account: Account, alice: ExternalUser
+) -> None:
+    hers, others = start(Owner(account, alice), 3), start(account, 2)
+    stranger = start(AccountFactory(), 1)
+    owner: Any = account if whose == "account" else alice
+    operator = with_permissions(*CANCEL)
+
+    page = ask(operator, f"cancel-all-batches-of-{whose.replace(' ', '-')}s", owner)
+    lines = 5 if whose == "account" else 3
+    assert page.context["sums"] is not None
+    assert dict(page.context["sums"])["lines that will not run"] == lines
+    confirm(operator, page, "spam")
+
+    status = dict(Batch.objects.values_list("pk", "status"))
+    assert status[hers.pk] == Status.CANCELLING
+    assert status[others.pk] == ("cancelling" if whose == "account" else "in_progress")
+    assert status[stranger.pk] == Status.IN_PROGRESS
+    count = "2 batches" if whose == "account" else "1 batch"
+    assert Act.objects.get().affected.get().outcome == f"{count} cancelled"
+    again = ask(operator, f"cancel-all-batches-of-{whose.replace(' ', '-')}s", owner)
+    assert "no active batches" in again.content.decode()
+
+
+def test_who_may_not_cancel_cannot_cancel_all(account: Account) -> None:
+    start(account, 1)
+    client = with_permissions("accounts.view_account")
+    url = page_of(account).replace("/change/", "/do/cancel-all-batches-of-accounts/")
+
+    assert client.post(url, {"reason": "spam", "token": "t"}).status_code == 403
+    assert Batch.objects.get().status == Status.IN_PROGRESS
+
+
+def test_workers_are_shown_with_their_engines_and_shards(
+    admin_client: Client, account: Account
+) -> None:
+    make_host(version="0.0.9")
+    make_host(id="dead", name="gone", lease_expires_at=database_now() - HOUR)
+    engine = make_engine()
+    start(account, 1)
+    until = database_now() + HOUR
+    Shard.objects.update(owner=engine, state=Shard.State.RUNNING, lease_expires_at=until)
+
+    page = admin_client.get(list_of(Host)).content.decode()
+
+    assert page.count('<section class="panel card"') == 2
+    assert "not this one" in page
+    assert ">gone</span>" in page
+    assert f"?owner={engine.pk.replace(' ', '%20')}" in page or f"?owner={engine.pk}" in page
+    Engine.objects.update(host="elsewhere")
+    assert (
+        "Engines whose host has not been heard of"
+        in admin_client.get(list_of(Host)).content.decode()
+    )
+
+
+def test_without_workers_the_page_says_how_to_start_one(admin_client: Client) -> None:
+    assert "manage.py runworker" in admin_client.get(list_of(Host)).content.decode()
+
+
+@pytest.mark.parametrize("model", [Account, ExternalUser, Host])
+def test_few_queries(model: Any, django_assert_max_num_queries: Any) -> None:
+    populate()
+    viewer = logged_in(User.objects.get(username__startswith="viewer"))
+    row = model.objects.order_by("pk").first()
+
+    for url in (page_of(row), list_of(model)):
+        with django_assert_max_num_queries(10):
+            assert viewer.get(url).status_code == 200
