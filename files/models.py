@@ -73,7 +73,12 @@ class File(Owned):
         indexes = [
             models.Index(
                 fields=["account", "external_user", "-created_at", "-id"], name="file_page"
-            )
+            ),
+            # The console's: all files, and those of an account, a user, a purpose, the newest first.
+            models.Index(fields=["-created_at", "-id"], name="file_newest"),
+            models.Index(fields=["account", "-created_at", "-id"], name="file_of_account"),
+            models.Index(fields=["external_user", "-created_at", "-id"], name="file_of_user"),
+            models.Index(fields=["purpose", "-created_at", "-id"], name="file_of_purpose"),
         ]
 
     def __str__(self) -> str:
