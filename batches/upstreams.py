@@ -7,13 +7,16 @@ from collections.abc import Awaitable
 
 import msgspec
 import uvloop
+from django.db import transaction
 
 from batches.executor.retry import KEY_REFUSED
 from batches.executor.transport import Answer, Transport, TransportError
 from batches.executor.work import HEADERS
 from batches.models import Upstream
 from batches.transports import make_transport
+from console.acts import By, record
 
+TEST = "test upstreams"  # in the operator log
 TRY_SECONDS = 15.0  # of each call: somebody is waiting for it
 SAID_CHARS = 300
 NO_MODEL = "no model is named here or by the upstream, so no request was made"
@@ -50,16 +53,24 @@ class Try:
         return f"{self.asked}: {answered} in {self.milliseconds} ms"
 
 
-def test(upstream: Upstream) -> list[Try]:
+def try_out(upstream: Upstream) -> list[Try]:
     """Ask for its models, and send one tiny chat request to the first of them, as an engine would send it.
 
     Blocks for half a minute at most; changes no row. An upstream that is paused is tried too.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_test(upstream))
+        return runner.run(_calls(upstream))
 
 
-async def _test(upstream: Upstream) -> list[Try]:
+def try_and_log(upstream: Upstream, by: By, reason: str = "") -> list[Try]:
+    """The same, written into the operator log: that it was done and what statuses came, not what was said."""
+    tries = try_out(upstream)
+    with transaction.atomic():
+        record(by, TEST, upstream, outcome="; ".join(one.told for one in tries), reason=reason)
+    return tries
+
+
+async def _calls(upstream: Upstream) -> list[Try]:
     transport = make_transport()
     headers = HEADERS | upstream.headers
     try:

@@ -20,7 +20,6 @@ from console.pages import Page
 from console.parts import badge, link, moment, page_of, two_lines
 from console.text import number
 
-TEST = "test upstreams"  # in the operator log
 LONG_KEY = 16  # characters; of a shorter one the last four would tell too much
 
 
@@ -82,7 +81,7 @@ class UpstreamAdmin(Page):
     list_display_links = None
     ordering = ["name"]
     verbs = [acts.PAUSE_UPSTREAM, acts.RESUME_UPSTREAM]
-    records = [TEST]
+    records = [upstreams.TEST]
     change_form_template = "batches/upstream.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
@@ -126,9 +125,7 @@ class UpstreamAdmin(Page):
             raise PermissionDenied
         if upstream is None:
             raise Http404
-        tries = upstreams.test(upstream)
-        told = "; ".join(one.told for one in tries)
-        record(By.request(request), TEST, upstream, outcome=told)
+        tries = upstreams.try_and_log(upstream, By.request(request))
         context = self.admin_site.each_context(request)
         context |= {"title": f"Test of {upstream}", "upstream": upstream, "tries": tries}
         context |= {"name": self.admin_site.name_of(Upstream), "back": page_of(upstream)}
