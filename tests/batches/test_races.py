@@ -188,3 +188,19 @@ def test_requeues_at_once_are_one_attempt() -> None:
         assert sorted(won) == [False, False, True]
         assert (batch.attempt, batch.status, batch.completed) == (2, Status.IN_PROGRESS, 1)
         assert verify(batch) == []
+
+
+def test_shards_that_end_at_once_are_all_counted() -> None:
+    """Counts that are read, raised and written back lose those of others."""
+    account = AccountFactory()
+    for _ in rounds(20):
+        batch = start(account, 6)
+        ends = []
+        for shard in batch.shards.all():
+            last = answers(unanswered(claimed(shard)), failing={"5"})
+            ends.append(lambda shard=shard, last=last: journal.finish(shard, 1, last, advance=True))
+        assert all(race(*ends))
+
+        batch.refresh_from_db()
+        assert (batch.completed, batch.failed) == (5, 1)
+        ended(batch, Status.COMPLETED)

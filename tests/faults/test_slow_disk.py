@@ -1,0 +1,52 @@
+"""F71: one sync takes longer than the lease. The heartbeat does not wait for it, so nobody takes the shard over."""
+
+import os
+import time
+
+import pytest
+from pytest_django import Settings
+
+from accounts.models import Account
+from batches import results
+from batches.claims import Claim, Hand, claim_shards
+from batches.execution import run_turn
+from batches.models import Shard, Status
+from batches.verification import verify
+from tests.batches.executor.scripted import reply
+from tests.batches.factories import make_engine, start
+from tests.batches.test_execution import model_server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LINES = 12
+LEASE_SECONDS = 1.0
+SLOW_SECONDS = 3 * LEASE_SECONDS
+
+
+def test_a_sync_that_outlasts_the_lease_costs_nothing(
+    account: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BATCH_LEASE_SECONDS = LEASE_SECONDS
+    fsync = os.fsync
+    taken: list[Claim] = []
+    slow = []
+
+    def sync_slowly(descriptor: int) -> None:
+        if not slow:
+            slow.append(descriptor)
+            time.sleep(SLOW_SECONDS)  # so slow is the disk
+            # By now the lease has ended three times, had nobody renewed it.
+            taken.extend(claim_shards(make_engine(), LINES, Hand()))
+        fsync(descriptor)
+
+    with model_server(lambda call: reply()) as server:
+        batch = start(account, LINES)
+        monkeypatch.setattr(os, "fsync", sync_slowly)
+        run_turn(lambda: False)
+
+    assert slow
+    assert taken == []
+    assert len(server.calls) == LINES
+    assert set(Shard.objects.values_list("epoch", flat=True)) == {1}
+    results.finalize(batch.pk)
+    batch.refresh_from_db()
+    assert (batch.status, batch.completed, verify(batch)) == (Status.COMPLETED, LINES, [])
