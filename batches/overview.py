@@ -30,7 +30,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from api.clock import DatabaseNow
-from batches import traffic
+from batches import speed, traffic
 from batches.models import (
     TERMINAL,
     Batch,
@@ -183,25 +183,19 @@ def _latencies(counts: Any) -> tuple[float | None, float | None]:
 def running(now: datetime.datetime) -> list[Any]:
     """Batches whose lines are being called: the highest priority first, then those that began last.
 
-    Each has `lately`: how many lines it got done since `NOW` ago; None for none.
+    Each has `lines_a_second`, its present speed.
     """
-    minutes = BatchMinute.objects.filter(batch=OuterRef("pk"), minute__gte=_minute(now - NOW))
+    minutes = BatchMinute.objects.filter(batch=OuterRef("pk"), minute__gte=speed.lately(now))
     lines = minutes.order_by().values("batch").annotate(lines=Sum(F("completed") + F("failed")))
-    batches = Batch.objects.filter(status=Status.IN_PROGRESS, paused_at=None)
-    return list(
+    batches: Any = Batch.objects.filter(status=Status.IN_PROGRESS, paused_at=None)
+    found = list(
         batches.select_related("account", "external_user")
         .annotate(lately=Subquery(lines.values("lines")))
         .order_by("-priority", "-created_at", "-id")[:SHOWN]
     )
-
-
-def seconds_left(batch: Any, now: datetime.datetime) -> float | None:
-    """How long a batch of `running` will take at the pace it has lately; None while it has none."""
-    if not batch.lately:
-        return None
-    began = max(_minute(now - NOW), batch.in_progress_at or batch.created_at)
-    left = batch.total - batch.completed - batch.failed
-    return float(left * max(1.0, (now - began).total_seconds()) / batch.lately)
+    for batch in found:
+        batch.lines_a_second = speed.lines_a_second(batch, batch.lately or 0, now)
+    return found
 
 
 def busiest(now: datetime.datetime) -> list[Busy]:

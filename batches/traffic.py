@@ -13,6 +13,7 @@ from django.db.models import Sum
 
 from api.clock import database_now
 from api.prepared import PreparedAddition
+from batches import speed
 from batches.executor.lines import Code
 from batches.models import Batch, BatchMinute, OwnerHour, TrafficSlice
 from batches.models.traffic import COUNTS, LATENCIES, LATENCY_EDGES
@@ -119,7 +120,6 @@ def forget() -> None:
     OwnerHour.objects.filter(hour__lt=now - ROLLS_KEPT).delete()
 
 
-LATELY = datetime.timedelta(minutes=5)  # what the present pace is taken over
 MOST_POINTS = 60
 STEPS = tuple(datetime.timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 20, 60, 120))
 
@@ -149,10 +149,6 @@ class Pulse:
     step: datetime.timedelta
     lines_a_second: float  # lately
 
-    def seconds_left(self, lines: int) -> float | None:
-        """How long so many lines take at the present pace; None when it stands still."""
-        return lines / self.lines_a_second if self.lines_a_second else None
-
 
 def pulse(batch: Batch, now: datetime.datetime) -> Pulse:
     rows = list(
@@ -169,18 +165,12 @@ def pulse(batch: Batch, now: datetime.datetime) -> Pulse:
     while start <= last:
         points.append(Point.of(start, found[start]))
         start += step
-    return Pulse(points, step, _pace(batch, rows, now))
+    lately = sum(row[1] + row[2] for row in rows if row[0] >= speed.lately(now))
+    return Pulse(points, step, speed.lines_a_second(batch, lately, now))
 
 
 def _floor(minute: datetime.datetime, step: datetime.timedelta) -> datetime.datetime:
     return minute - datetime.timedelta(seconds=minute.timestamp() % step.total_seconds())
-
-
-def _pace(batch: Batch, rows: Sequence[Any], now: datetime.datetime) -> float:
-    since = _floor(now - LATELY, STEPS[0])
-    lately: int = sum(row[1] + row[2] for row in rows if row[0] >= since)
-    began = max(since, batch.in_progress_at or since)
-    return lately / max(1.0, (now - began).total_seconds())
 
 
 def percentile(latencies: Sequence[int], share: float) -> float | None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.contrib.admin.utils import quote
 from django.urls import reverse
 
-from batches import timeline
+from batches import speed, timeline
 from batches.admin.status import pause_of, priority_of, progress_of, state_of
 from batches.inspection import Cause
 from batches.models import TERMINAL, Batch, Status
@@ -39,7 +39,7 @@ def moving(batch: Any, pulse: Pulse, shown: str) -> dict[str, live.Change]:
         "lines_failed": number(batch.failed),
         "lines_open": number(open_lines),
         "pace": _pace(batch, pulse),
-        "time": _time(batch, pulse, open_lines),
+        "time": _time(batch, pulse),
         "window": _window(batch),
         "reasons": "\n".join(visible(reason, REASON_CHARS) for reason in reasons(batch)),
     }
@@ -67,12 +67,12 @@ def _pace(batch: Batch, pulse: Pulse) -> str:
     return f"{pace:,.1f} lines/s" if pace < 10 else f"{pace:,.0f} lines/s"
 
 
-def _time(batch: Any, pulse: Pulse, open_lines: int) -> str:
+def _time(batch: Any, pulse: Pulse) -> str:
     if ended := ended_at(batch):
         return f"took {duration((ended - batch.created_at).total_seconds())}"
     if batch.paused_at is not None:
         return "paused"
-    left = pulse.seconds_left(open_lines)
+    left = speed.seconds_left(batch, {batch.pk: pulse.lines_a_second})
     if batch.status != Status.IN_PROGRESS or left is None:
         return EMPTY
     return f"about {duration(left)}" if left >= 1 else "about 1 s"

@@ -1,6 +1,5 @@
 """The overview: what runs, what hurts and who is affected. Every number leads to the rows behind it."""
 
-import datetime
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import ApiKey
-from batches import overview
+from batches import overview, speed
 from batches.admin.graphs import latencies, list_url, throughput
 from batches.admin.status import progress_of, state_of
 from batches.admin.upstreams import state_of as upstream_state
@@ -174,7 +173,7 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
                 batch.external_user and batch.external_user.external_id,
             ),
             "progress": progress_of(batch),
-            "left": _left(batch, now.now),
+            "left": _left(batch),
         }
         for batch in now.running
     ]
@@ -185,8 +184,8 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
     )
 
 
-def _left(batch: Any, now: datetime.datetime) -> str:
-    seconds = overview.seconds_left(batch, now)
+def _left(batch: Any) -> str:
+    seconds = speed.seconds_left(batch, {batch.pk: batch.lines_a_second})
     return EMPTY if seconds is None else duration(seconds)
 
 

@@ -92,7 +92,7 @@ def test_a_paused_batch_and_a_high_priority_are_told(viewer: Client, account: Ac
 def test_how_long_a_batch_still_takes_is_told_by_its_last_minutes(account: Account) -> None:
     batch, now = start(account, 3), database_now()
     assert left_of(batch, speeds([batch], now)) == "not begun"
-    changed(batch, total=1000, completed=100)
+    changed(batch, total=1000, completed=100, in_progress_at=now - 2 * SOON)
     batch.refresh_from_db()
     assert left_of(batch, speeds([batch], now)) == "no line in 5 min"
 

@@ -157,7 +157,7 @@ def test_a_pulse_has_every_minute_from_the_first_line_to_the_last(account: Accou
 
     assert [point.completed for point in pulse.points] == [30, 0, 0, 60]
     assert [point.median is None for point in pulse.points] == [False, True, True, False]
-    assert (pulse.step, pulse.lines_a_second, pulse.seconds_left(10)) == (MINUTE, 0, None)
+    assert (pulse.step, pulse.lines_a_second) == (MINUTE, 0)
 
 
 def test_the_present_pace_is_that_of_the_last_minutes(account: Account) -> None:
@@ -168,7 +168,6 @@ def test_the_present_pace_is_that_of_the_last_minutes(account: Account) -> None:
     pulse = traffic.pulse(batch, now)
 
     assert pulse.lines_a_second == 1  # 330 in five minutes and a half
-    assert pulse.seconds_left(90) == 90
 
 
 def test_a_batch_that_has_just_begun_is_not_held_to_be_slow(account: Account) -> None:
