@@ -15,7 +15,9 @@ from django.urls import reverse
 
 from console.parts import page_of
 from tests.browser.conftest import Screen, Show
+from tests.console.story import tell
 from tests.console.world import first_of, populate
+from tests.support.server import Server
 
 MOST_SHIFT = 0.02  # a page that does not move at all still rounds
 
@@ -39,6 +41,17 @@ def pages() -> Iterator[str]:
             yield page_of(row).replace("/change/", f"/do/{verb.slug}/")
     yield reverse("admin:auth_user_password_change", args=[first_of(User).pk])
     yield "/"
+
+
+def pages_of_batches() -> Iterator[str]:
+    """Yield the path of every page that tells the story of a batch."""
+    for batch in tell():
+        yield page_of(batch)
+        lines = page_of(batch).replace("/change/", "/lines/")
+        yield lines
+        yield f"{lines}?state=failed"
+        yield f"{lines}?q=nothing"
+        yield f"{lines}0.0/"
 
 
 def flaws(screen: Screen, path: str) -> list[Any]:
@@ -70,6 +83,19 @@ def test_no_page_has_a_flaw(phone: bool, superuser: User, show: Show) -> None:
     screen = show(superuser, phone=phone)
 
     found = {path: seen for path in pages() if (seen := flaws(screen, path))}
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_no_page_of_a_batch_with_a_past_has_a_flaw(
+    phone: bool, superuser: User, show: Show, server: Server, settings: Any
+) -> None:
+    settings.STORAGE_DIR, settings.BATCH_SHARD_LINES = server.storage, 20
+    populate()
+    screen = show(superuser, phone=phone)
+
+    found = {path: seen for path in pages_of_batches() if (seen := flaws(screen, path))}
 
     assert found == {}
 
