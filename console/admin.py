@@ -1,5 +1,6 @@
 """The operator log, and the operators themselves."""
 
+import datetime
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,9 +18,10 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from api.clock import database_now
 from console.acts import VERBS
 from console.models import Act, ActObject, kind_of
-from console.pages import Look, Page, Tabs, begins_with
+from console.pages import Look, Page, Tabs, Typed, begins_with
 from console.parts import badge, link, moment, page_of, two_lines
 from console.text import number, visible
 
@@ -64,13 +66,44 @@ class VerbFilter(admin.SimpleListFilter):
         return rows.filter(verb=self.value()) if self.value() else None
 
 
+class OperatorFilter(Typed):
+    title = "operator"
+    parameter_name = "operator"
+    hint = "name of the operator"
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
+        if not self.text:
+            return None
+        return rows.filter(operator__in=[self.text, f"operator {self.text}"])
+
+
+class TimeFilter(admin.SimpleListFilter):
+    title = "time"
+    parameter_name = "time"
+    SPANS = {"hour": 1, "day": 24, "week": 7 * 24, "month": 30 * 24}  # in hours
+
+    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
+        return [
+            ("hour", "last hour"),
+            ("day", "last 24 hours"),
+            ("week", "last 7 days"),
+            ("month", "last 30 days"),
+        ]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
+        hours = self.SPANS.get(self.value() or "")
+        if hours is None:
+            return None
+        return rows.filter(at__gte=database_now() - datetime.timedelta(hours=hours))
+
+
 @admin.register(Act)
 class ActAdmin(Look):
     """Who did what, when, to what, why, and what came of it. It only grows."""
 
     list_display = ["when", "who", "what", "why", "came_of_it"]
     list_display_links = None
-    list_filter = [OutcomeTabs, VerbFilter]
+    list_filter = [OutcomeTabs, OperatorFilter, VerbFilter, TimeFilter]
     search_fields = ["operator"]
     search_help_text = "Id or name of an object, or an operator"
     ordering = ["-at", "-id"]

@@ -1,5 +1,6 @@
 """The operator log says who did what, when, to what and why; it is found, and nothing alters it."""
 
+import datetime
 from typing import Any
 
 import pytest
@@ -188,3 +189,15 @@ def test_what_strangers_wrote_is_shown_as_text(evil: str, reader: Client) -> Non
         told = reader.get(url).content.decode()
         assert "<script>alert" not in told
         assert "\u202e" not in told
+
+
+def test_it_is_filtered_by_operator_and_time(reader: Client, act: Act) -> None:
+    old = acts.record(By("operator bob"), "add role", Group.objects.create(name="g"), outcome="x")
+    Act.objects.filter(pk=old.pk).update(at=act.at - datetime.timedelta(days=3))
+
+    assert found(reader, {"operator": "bob"}) == [old.pk]
+    assert found(reader, {"operator": "operator anna"}) == [act.pk]
+    assert found(reader, {"operator": "nobody"}) == []
+    assert found(reader, {"time": "day"}) == [act.pk]
+    assert found(reader, {"time": "week"}) == [act.pk, old.pk]
+    assert found(reader, {"time": "nonsense"}) == [act.pk, old.pk]
