@@ -222,7 +222,9 @@ def with_slots(upstreams: QuerySet[Upstream]) -> QuerySet[Any]:
     """Annotate `slots`. One without a limit has no shares of its own: there, those of its batches are added up."""
     alive = Share.objects.filter(engine__lease_expires_at__gt=Now()).order_by()
     own = alive.filter(upstream=OuterRef("pk")).values("upstream").annotate(sum=Sum("slots"))
-    batches = alive.filter(batch__upstream=OuterRef("pk")).values("batch__upstream")
+    # Only batches that have not ended have any; saying so keeps SQLite from trying all that there ever were.
+    of_active = alive.filter(batch__upstream=OuterRef("pk"), batch__status__in=ACTIVE)
+    batches = of_active.values("batch__upstream")
     of_batches = batches.annotate(sum=Sum("slots")).values("sum")
     return upstreams.annotate(
         slots=Case(

@@ -58,6 +58,15 @@ class Migration(migrations.Migration):
             model_name='batch',
             index=models.Index(fields=['external_user', '-created_at', '-id', 'status'], name='batch_of_user'),
         ),
+        migrations.AlterField(
+            model_name='batch',
+            name='upstream',
+            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='batches', to='batches.upstream'),
+        ),
+        migrations.AddIndex(
+            model_name='batch',
+            index=models.Index(fields=['upstream', 'status'], name='batch_of_upstream'),
+        ),
         migrations.RemoveIndex(model_name='batch', name='batch_of_account'),
         migrations.AddIndex(
             model_name='batch',

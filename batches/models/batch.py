@@ -125,7 +125,9 @@ class Batch(Owned):
     attempt = models.PositiveIntegerField(default=1)  # raised by each requeue
     errors = models.JSONField(null=True)  # a list of {code, message, param, line}
     model = models.CharField(max_length=255, null=True)  # noqa: DJ001 - null on the wire
-    upstream = models.ForeignKey(Upstream, models.PROTECT, related_name="batches", null=True)
+    upstream = models.ForeignKey(
+        Upstream, models.PROTECT, related_name="batches", null=True, db_index=False
+    )
 
     total = models.PositiveIntegerField(default=0)
     completed = models.PositiveIntegerField(default=0)
@@ -185,6 +187,7 @@ class Batch(Owned):
             ),
             models.Index(fields=["status", "-created_at", "-id"], name="batch_by_status"),
             models.Index(fields=["-created_at", "-id"], name="batch_newest"),
+            models.Index(fields=["upstream", "status"], name="batch_of_upstream"),
             # The last columns are there to be read: whoever counts rows of a state looks at no other place.
             models.Index(
                 fields=["account", "-created_at", "-id", "status"], name="batch_of_account"
