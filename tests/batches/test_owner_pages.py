@@ -12,6 +12,7 @@ from batches import traffic
 from batches.models import Batch, Engine, Host, Shard, Status
 from console.models import Act
 from console.parts import page_of
+from files.models import File
 from tests.batches.factories import HOUR, make_engine, make_host, run, start
 from tests.batches.test_overview import LATER
 from tests.console.operators import ask, confirm, list_of, logged_in, with_permissions
@@ -122,7 +123,7 @@ def test_without_workers_the_page_says_how_to_start_one(admin_client: Client) ->
     assert "manage.py runworker" in admin_client.get(list_of(Host)).content.decode()
 
 
-@pytest.mark.parametrize("model", [Account, ExternalUser, Host])
+@pytest.mark.parametrize("model", [Account, ExternalUser, Host, File])
 def test_few_queries(model: Any, django_assert_max_num_queries: Any) -> None:
     populate()
     viewer = logged_in(User.objects.get(username__startswith="viewer"))
@@ -131,3 +132,14 @@ def test_few_queries(model: Any, django_assert_max_num_queries: Any) -> None:
     for url in (page_of(row), list_of(model)):
         with django_assert_max_num_queries(10):
             assert viewer.get(url).status_code == 200
+
+
+def test_a_file_names_the_batches_that_need_it(admin_client: Client, account: Account) -> None:
+    batch = start(account, 1)
+    file = File.objects.get(pk=batch.input_file_id)
+    assert page_of(batch) in admin_client.get(page_of(file)).content.decode()
+    blind = with_permissions("files.view_file").get(page_of(file)).content.decode()
+    assert batch.pk not in blind
+
+    Batch.objects.update(held_file=None)
+    assert "None: it can be deleted." in admin_client.get(page_of(file)).content.decode()
