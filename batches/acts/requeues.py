@@ -132,7 +132,7 @@ def _requeue_some(batch: Batch, act: Act, rerun: Rerun) -> str:
 REQUEUE_CAUSES = Verb(
     name="requeue lines by cause",
     button="Requeue by cause",
-    asks="Requeue failed lines of {objects} by their causes",
+    asks="Requeue lines of {objects} by cause",
     done="requeued",
     explains="The lines that failed of the causes you choose run again, in a new window. All other results stay, those "
     "of other failures too.",
