@@ -276,7 +276,7 @@ class Engine:
                 task.cancel()
 
     def _settle_due(self, now: float) -> None:
-        for work in self._recorder.due(self.held, now):
+        for work in self._recorder.due(self.held, now, self.in_flight):
             work.settling = True
             self._spawn(self._settle(work))
 

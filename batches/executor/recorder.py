@@ -1,6 +1,7 @@
 """Results on their way to the source: gathered, recorded, and kept in memory while that fails."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
@@ -31,6 +32,7 @@ class Recorder:
         self.unrecorded = 0
         self.unrecorded_bytes = 0
         self._recording = 0  # of the unrecorded ones, those the source has been given
+        self._recorded_at = -math.inf  # when the source was given some
         self._source = source
         self._options = options
         self._clock = clock
@@ -69,14 +71,22 @@ class Recorder:
             or self.unrecorded_bytes > self._options.max_unrecorded_bytes
         )
 
-    def due(self, works: Iterable[Work], now: float) -> list[Work]:
+    def due(self, works: Iterable[Work], now: float, in_flight: int) -> list[Work]:
         """Return those of the works whose results should be recorded now, or that should be handed back."""
         idle = [work for work in works if not work.settling and now >= work.settle_at]
         due = [work for work in idle if self._is_due_itself(work, now)]
-        if not due and self.unrecorded - self._recording >= self._options.flush_results:
+        if not due and self._are_many(now, in_flight):
             # The fewest commits: of the works that share the calls, the one with the most results.
             due = sorted(idle, key=lambda work: len(work.results))[-1:]
         return due
+
+    def _are_many(self, now: float, in_flight: int) -> bool:
+        """A crash repeats what is in flight; it should not repeat much more."""
+        fresh = self.unrecorded - self._recording
+        if fresh >= self._options.flush_results:
+            return True
+        rested = now >= self._recorded_at + self._options.flush_again_seconds
+        return rested and fresh > 0 and fresh >= in_flight
 
     def _is_due_itself(self, work: Work, now: float) -> bool:
         if work.left == 0 or (work.ending and not work.calls):
@@ -117,6 +127,7 @@ class Recorder:
         finished = work.left == 0
         if results or finished:
             self._recording += len(results)
+            self._recorded_at = self._clock()
             try:
                 mine = await self._source.record(work, results, finished)
             finally:

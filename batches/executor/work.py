@@ -39,6 +39,8 @@ class Options:
 
     flush_seconds: float = 1  # the longest an answer waits to be recorded
     flush_results: int = 256
+    # Once so many results wait as calls are in flight, which is what a crash may cost; but no sooner after the last.
+    flush_again_seconds: float = 0.1
     flush_bytes: int = 1 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
     max_held_bytes: int = 64 * MB  # more than this in bodies is held: no claim

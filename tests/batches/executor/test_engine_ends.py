@@ -371,6 +371,25 @@ async def test_many_results_are_recorded_without_waiting_for_the_clock(changes):
         engine.stop(0)
 
 
+async def test_a_crash_would_repeat_little_more_than_what_is_in_flight():
+    unrecorded = []
+
+    async def script(id, body):
+        unrecorded.append(engine._recorder.unrecorded)
+        await asyncio.sleep(0.05)
+        return GOOD
+
+    given = source(work(200))
+    slow = {"flush_seconds": 600, "flush_results": 1000, "concurrency": 1000}
+    engine = Engine(given, Scripted(script), options(**slow, flush_again_seconds=0))
+    engine.limits["batch", "b"] = 10
+    async with running(engine):
+        pass
+
+    assert len(given.results) == 200
+    assert max(unrecorded) <= 30
+
+
 async def test_works_of_a_paused_upstream_stay_until_the_pause_is_known():
     given = source(work(10))
     given.failing.add("pause")
