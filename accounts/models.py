@@ -52,7 +52,9 @@ class ExternalUser(models.Model):
     """One user of a caller's own, known by the caller's id for them; made on first use."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="external_users")
-    external_id = models.CharField(max_length=128)
+    external_id = models.CharField(
+        max_length=128, db_index=True
+    )  # whatever the account, for operators
     is_active = models.BooleanField(
         default=True, help_text="Nothing new is taken from a user who is not active."
     )

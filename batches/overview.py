@@ -29,6 +29,7 @@ from django.db.models import (
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.models import Account, ExternalUser
 from api.clock import DatabaseNow
 from batches import speed, traffic
 from batches.models import (
@@ -200,17 +201,28 @@ def running(now: datetime.datetime) -> list[Any]:
 
 def busiest(now: datetime.datetime) -> list[Busy]:
     """The owners with the most lines in the last 24 hours."""
-    hours = OwnerHour.objects.filter(
-        hour__gt=(now - DAY).replace(minute=0, second=0, microsecond=0)
-    )
+    since = (now - DAY).replace(minute=0, second=0, microsecond=0)
+    # Names are looked up for each owner; a join would for each of their hours.
+    names = Account.objects.filter(pk=OuterRef("account_id")).values("name")
+    users = ExternalUser.objects.filter(pk=OuterRef("external_user_id")).values("external_id")
     rows = (
-        hours.values_list(
-            "account_id", "account__name", "external_user_id", "external_user__external_id"
-        )
+        OwnerHour.objects.filter(hour__gt=since)
+        .values("account_id", "external_user_id")
         .annotate(Sum("completed"), Sum("failed"), lines=Sum(F("completed") + F("failed")))
+        .annotate(name=Subquery(names), user=Subquery(users))
         .order_by("-lines")[:SHOWN]
     )
-    return [Busy(*row[:-1]) for row in rows]
+    return [
+        Busy(
+            row["account_id"],
+            row["name"],
+            row["external_user_id"],
+            row["user"],
+            row["completed__sum"],
+            row["failed__sum"],
+        )
+        for row in rows
+    ]
 
 
 def upstreams() -> list[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from accounts.models import Account, ExternalUser
 from batches import lifecycle
@@ -10,7 +10,9 @@ from batches.acts.told import OPEN, OWNERS, STOPPABLE
 from batches.models import Batch
 from console.acts import Preview, Refused, Verb
 from console.models import Act
-from console.text import plural
+from console.text import number, plural
+
+MOST_AT_ONCE = 1000  # batches, all in one transaction
 
 
 def _batches_of(owners: QuerySet[Any] | list[Any], model: type[Account | ExternalUser]) -> Any:
@@ -21,7 +23,12 @@ def _batches_of(owners: QuerySet[Any] | list[Any], model: type[Account | Externa
 def _cancel_all(owner: Account | ExternalUser, act: Act) -> str:
     """Cancel each batch of the owner that has not ended; one that ends meanwhile is left as it is."""
     cancelled = 0
-    for batch in _batches_of([owner], type(owner)):
+    batches = list(_batches_of([owner], type(owner))[: MOST_AT_ONCE + 1])
+    if len(batches) > MOST_AT_ONCE:
+        raise Refused(
+            f"it has more than {number(MOST_AT_ONCE)} active batches: cancel them in the list of batches"
+        )
+    for batch in batches:
         try:
             lifecycle.cancel(batch, actor=act.operator, reason=act.reason)
         except Batch.Conflict:
@@ -35,12 +42,14 @@ def _cancel_all(owner: Account | ExternalUser, act: Act) -> str:
 def _told(owners: QuerySet[Any]) -> Preview:
     batches = _batches_of(owners.order_by(), owners.model)
     field = "account" if owners.model is Account else "external_user"
-    busy = batches.order_by().values(field).distinct().count()
-    idle = owners.count() - busy
+    found = batches.order_by().aggregate(
+        batches=Count("pk"), lines=Sum(OPEN, default=0), busy=Count(field, distinct=True)
+    )
+    idle = owners.count() - found["busy"]
     return Preview(
         sums={
-            "active batches, all of which are cancelled": batches.count(),
-            "lines that will not run": batches.aggregate(lines=Sum(OPEN, default=0))["lines"],
+            "active batches, all of which are cancelled": found["batches"],
+            "lines that will not run": found["lines"],
         },
         owners=batches.owners(OWNERS),
         skipped={"no active batches": idle} if idle else {},

@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
 from accounts.models import Account, ExternalUser
-from accounts.pages import AccountFilter, ExternalUserFilter
+from accounts.pages import MOST_OWNERS, AccountFilter, ExternalUserFilter
 from batches.admin import finding
 from batches.models import Batch, Status
 from console.pages import MOST_COUNTED, Tabs, Typed
@@ -71,7 +71,7 @@ class OneUserFilter(ExternalUserFilter):
         if account := request.GET.get("account", "").strip():
             ours = users.filter(account=Subquery(_account(account))).values("pk")[:1]
             return rows.filter(external_user=Subquery(ours))
-        found = list(users.order_by("pk").values_list("pk", flat=True)[: finding.MOST_OWNERS])
+        found = list(users.order_by("pk").values_list("pk", flat=True)[:MOST_OWNERS])
         if len(found) == 1:
             return rows.filter(external_user=found[0])
         each = [Batch.objects.filter(external_user=pk).order_by(*finding.NEWEST) for pk in found]

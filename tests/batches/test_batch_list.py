@@ -19,7 +19,6 @@ from django.urls import reverse
 from accounts.models import Account, ExternalUser, Owner
 from api.clock import database_now
 from batches.admin import export as exporting
-from batches.admin import finding
 from batches.admin.status import left_of
 from batches.models import (
     ACTIVE,
@@ -33,7 +32,7 @@ from batches.models import (
     Transition,
 )
 from batches.speed import speeds
-from console import acts, pages
+from console import acts, finding, pages
 from console.models import Act
 from tests.batches.factories import reach, run, start, submit
 from tests.console.operators import ask, list_of, with_permissions

@@ -9,6 +9,7 @@ from django.test import Client
 from accounts.models import Account, ExternalUser, Owner
 from api.clock import database_now
 from batches import traffic
+from batches.acts import owners
 from batches.models import Batch, Engine, Host, Shard, Status
 from console.models import Act
 from console.parts import page_of
@@ -85,6 +86,19 @@ def test_all_batches_of_an_owner_are_cancelled_at_once(
     assert Act.objects.get().affected.get().outcome == f"{count} cancelled"
     again = ask(operator, f"cancel-all-batches-of-{whose.replace(' ', '-')}s", owner)
     assert "no active batches" in again.content.decode()
+
+
+def test_more_batches_than_one_transaction_should_hold_are_left_to_the_list(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "MOST_AT_ONCE", 1)
+    batches = [start(account, 1), start(account, 1)]
+    operator = with_permissions(*CANCEL)
+
+    confirm(operator, ask(operator, "cancel-all-batches-of-accounts", account), "spam")
+
+    assert "more than 1 active batches" in Act.objects.get().affected.get().outcome
+    assert {Batch.objects.get(pk=one.pk).status for one in batches} == {Status.IN_PROGRESS}
 
 
 def test_who_may_not_cancel_cannot_cancel_all(account: Account) -> None:
