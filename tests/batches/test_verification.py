@@ -10,15 +10,15 @@ from pytest_django import Settings
 
 from accounts.models import Account
 from batches import journal, lifecycle, results
-from batches.executor.lines import answer_line
+from batches.executor.lines import Result, answer_line
 from batches.executor.transport import Answer
 from batches.models import Batch, Segment, Status, Transition
 from batches.verification import verify
+from files.content import save_blob, store
 from files.models import Blob, File
 from files.storage import storage
 from tests.batches.factories import (
     PATHS,
-    answer,
     claimed,
     reach,
     request_lines,
@@ -54,7 +54,7 @@ def rewrite(batch: Batch, name: str, change: Callable[[list[bytes]], list[bytes]
     file = getattr(batch, name)
     lines = b"".join(journal.open_file(file)).splitlines(keepends=True)
     content = b"".join(change(lines))
-    blob = journal.save_blob(journal.store(content))
+    blob = save_blob(store(content))
     first = file.parts.order_by("number")[0]
     file.parts.exclude(pk=first.pk).delete()
     file.parts.update(blob=blob, start=0, bytes=len(content))
@@ -140,9 +140,9 @@ def test_what_an_upstream_may_answer_breaks_no_promise(account: Account, body: b
     batch = start(account, 1)
     shard = claimed(batch.shards.get())
     (request,) = unanswered(shard)
-    result = answer(request)
     line = answer_line(request, Answer(200, {}, body))
-    journal.finish(shard, 1, [type(result)(0, request.custom_id, True, line, 1, 200, "", 1)], advance=True)  # fmt: skip
+    good = {"completed": True, "attempts": 1, "status": 200, "cause": "", "latency_ms": 1}
+    journal.finish(shard, 1, [Result.of(request, line, **good)], advance=True)
 
     results.finalize(batch.pk)
     assert verify(Batch.objects.get()) == []

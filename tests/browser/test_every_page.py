@@ -19,6 +19,7 @@ from tests.console.story import tell
 from tests.console.world import first_of, populate
 from tests.support.server import Server
 
+ID = re.compile(r"(batch_5F|file-)[0-9a-f]{32}")
 MOST_SHIFT = 0.02  # a page that does not move at all still rounds
 
 
@@ -73,8 +74,9 @@ def flaws(screen: Screen, path: str) -> list[Any]:
 def keep_picture(screen: Screen, path: str, theme: str) -> None:
     if directory := os.environ.get("SCREENSHOTS"):
         size = screen.page.viewport_size or {}
-        name = re.sub(r"\W+", "-", path).strip("-") or "front"
-        screen.page.screenshot(path=f"{directory}/{name}-{theme}-{size['width']}.png")
+        name = re.sub(r"\W+", "-", ID.sub("one", path)).strip("-") or "front"
+        file = f"{directory}/{name}-{theme}-{size['width']}.jpg"
+        screen.page.screenshot(path=file, type="jpeg", quality=80)
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])

@@ -1,0 +1,85 @@
+"""`python -m tools.gallery`: takes the pictures of the console that docs/console.md shows, and lists them there."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tools.processes import PYTHON, ROOT
+
+PAGE = ROOT / "docs/console.md"
+PICTURES = ROOT / "docs/console"
+HEAD = "## Pictures\n"
+TESTS = "tests/browser/test_every_page.py"
+WORLD, STORY, STRANGER = "no_page_has_a_flaw", "batch_with_a_past", "stranger"
+# What it is called, the test whose pages it is one of, and the page.
+SHOWN = [
+    ("Overview", WORLD, "admin"),
+    ("Batches", WORLD, "admin-batches-batch"),
+    ("A batch", STORY, "admin-batches-batch-one-change"),
+    ("Its lines", STORY, "admin-batches-batch-one-lines"),
+    ("A line", STORY, "admin-batches-batch-one-lines-0-0"),
+    ("Before an act", WORLD, "admin-batches-batch-one-do-cancel-batches"),
+    ("Requeue by cause", WORLD, "admin-batches-batch-one-do-requeue-lines-by-cause"),
+    ("Accounts", WORLD, "admin-accounts-account"),
+    ("An account", WORLD, "admin-accounts-account-1-change"),
+    ("External users", WORLD, "admin-accounts-externaluser"),
+    ("An external user", WORLD, "admin-accounts-externaluser-1-change"),
+    ("API keys", WORLD, "admin-accounts-apikey"),
+    ("Upstreams", WORLD, "admin-batches-upstream"),
+    ("An upstream", WORLD, "admin-batches-upstream-1-change"),
+    ("Workers", WORLD, "admin-batches-host"),
+    ("Files", WORLD, "admin-files-file"),
+    ("A file", WORLD, "admin-files-file-one-change"),
+    ("Operator log", WORLD, "admin-console-act"),
+    ("An act", WORLD, "admin-console-act-1-change"),
+    ("Operators", WORLD, "admin-auth-user"),
+    ("Roles", WORLD, "admin-auth-group"),
+    ("A role", WORLD, "admin-auth-group-1-change"),
+    ("Login", STRANGER, "admin-login"),
+]
+LOOKS = {"light": "light-1400", "dark": "dark-1400", "phone": "light-390"}
+
+
+def main() -> int:
+    PICTURES.mkdir(exist_ok=True)
+    for old in PICTURES.glob("*.jpg"):
+        old.unlink()
+    with tempfile.TemporaryDirectory(prefix="longshore-gallery-") as name:
+        for test in (WORLD, STORY, STRANGER):
+            taken = Path(name, test)
+            taken.mkdir()
+            command = [PYTHON, "-m", "pytest", "-q", "-n", "0", TESTS, "-k", test]
+            done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SCREENSHOTS": str(taken)})
+            if done.returncode:
+                return done.returncode
+        for _, test, page in SHOWN:
+            for look in LOOKS.values():
+                source = Path(name, test, f"{page}-{look}.jpg")
+                if source.exists():  # the login is not looked at on a phone
+                    shutil.copy(source, PICTURES)
+    text = PAGE.read_text().partition(HEAD)[0].rstrip("\n")
+    PAGE.write_text(f"{text}\n\n{HEAD}\n{table()}")
+    return 0
+
+
+def table() -> str:
+    rows = ["| | light | dark | phone |", "|---|---|---|---|"]
+    for title, _, page in SHOWN:
+        cells = [_cell(title, page, look) for look in LOOKS]
+        rows.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(title: str, page: str, look: str) -> str:
+    picture = PICTURES / f"{page}-{LOOKS[look]}.jpg"
+    if not picture.exists():
+        return ""
+    path = picture.relative_to(PAGE.parent)
+    return f'<a href="{path}"><img src="{path}" width="240" alt="{title}, {look}"></a>'
+
+
+if __name__ == "__main__":
+    sys.exit(main())
