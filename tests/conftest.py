@@ -15,6 +15,8 @@ from accounts.models import Account, ApiKey
 from tests.factories import AccountFactory, client_of
 from tests.support.server import Server, serving
 
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "_stack"}
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that are about another database or another system."""
@@ -29,7 +31,19 @@ def _is_about_this_machine(item: pytest.Item) -> bool:
     if sys.platform != "linux" and any(item.get_closest_marker(name) for name in ("e2e", "linux")):
         return False
     only_on = item.get_closest_marker("only_on")
-    return only_on is None or connection.vendor in only_on.args
+    if only_on is not None:
+        return connection.vendor in only_on.args
+    return connection.vendor == "sqlite" or _is_about_a_database(item)
+
+
+def _is_about_a_database(item: pytest.Item) -> bool:
+    """Whether it may come out otherwise on another database. What may not is part of the suite on SQLite alone."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    asks = item.get_closest_marker("django_db") or not fixtures.isdisjoint(DATABASE_FIXTURES)
+    is_of_browser = (
+        "browser" in item.path.parts
+    )  # what the pages ask for is tested without one, too
+    return bool(item.get_closest_marker("e2e") or asks) and not is_of_browser
 
 
 @pytest.fixture(scope="session")
