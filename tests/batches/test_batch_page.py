@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -52,7 +53,7 @@ def seen(client: Client, batch: Batch) -> str:
 
 
 def live(client: Client, batch: Batch, stage: str = "") -> dict[str, Any]:
-    url = reverse("admin:batches_batch_live_one", args=[batch.pk])
+    url = reverse("admin:batches_batch_live_one", args=[quote(batch.pk)])
     answer: dict[str, Any] = client.get(url, {"stage": stage}).json()
     return {key.removeprefix(f"{batch.pk}."): change for key, change in answer.items()}
 

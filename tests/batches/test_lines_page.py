@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -40,7 +41,7 @@ def operator(db: None) -> Client:
 
 
 def lines_of(client: Client, batch: Batch, **query: str) -> Any:
-    return client.get(reverse("admin:batches_batch_lines", args=[batch.pk]), query)
+    return client.get(reverse("admin:batches_batch_lines", args=[quote(batch.pk)]), query)
 
 
 def numbers(page: Any) -> list[int]:
@@ -49,7 +50,7 @@ def numbers(page: Any) -> list[int]:
 
 def read(client: Client, batch: Batch, place: str, **headers: str) -> Any:
     return client.get(
-        reverse("admin:batches_batch_line", args=[batch.pk, place]), headers=headers or None
+        reverse("admin:batches_batch_line", args=[quote(batch.pk), place]), headers=headers or None
     )
 
 

@@ -124,7 +124,7 @@ def test_the_lines_of_one_cause_run_again(
     screen.page.get_by_role("link", name="Requeue these…").click()
     expect(screen.page.get_by_label("http_500 (5 lines)")).to_be_checked()
     screen.page.get_by_label("Reason").fill("the upstream is well again")
-    screen.page.get_by_role("button", name="Requeue failed lines of 1 batch").click()
+    screen.page.get_by_role("button", name="Requeue lines of 1 batch by cause").click()
 
     expect(screen.page.get_by_text("1 batch requeued.")).to_be_visible()
     expect(screen.page.get_by_text("Requeued: run 2")).to_be_visible()
@@ -256,7 +256,8 @@ def test_a_page_that_nobody_sees_asks_nothing(
     screen.page.clock.install()
     screen.open(page_of(batch))
     screen.settle()
-    screen.page.clock.run_for(3100)
+    with screen.page.expect_response(lambda one: "/live/" in one.url):
+        screen.page.clock.run_for(3100)
 
     screen.page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
     before = len(asked)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 90) -> T:
     """Return the first true answer of `condition`; fail the test if there is none within `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
