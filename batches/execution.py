@@ -151,6 +151,11 @@ class Desk:
         await self._in_thread(lambda: _release(held.shard))
         self._forget(work.key)
 
+    async def calling(self, work: Work, *, begun: bool) -> None:
+        shard = self._held[work.key].shard
+        rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch)
+        await self._in_thread(lambda: rows.update(calling=begun))
+
     async def pause(self, target_key: int, reason: str) -> None:
         def pause() -> None:
             upstream = Upstream.objects.get(pk=target_key)

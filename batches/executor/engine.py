@@ -215,7 +215,11 @@ class Engine:
             work, line = found
             work.calls.add(task)
             try:
+                if work.one_by_one:
+                    await self._tell(work, begun=True)
                 decision = await self._caller.call(work, line)
+                if work.one_by_one:
+                    await self._tell(work, begun=False)
                 if decision is not None and decision.action is Action.PAUSE:
                     self._pause(work.target, decision.reason)
             except asyncio.CancelledError:
@@ -227,6 +231,12 @@ class Engine:
             found = self._next(now)
             if self._pool.unstarted <= self._options.reserve or work.pace.limit > limit:
                 self._changed.set()  # there is room for more, or more must be claimed
+
+    async def _tell(self, work: Work, *, begun: bool) -> None:
+        try:
+            await self._source.calling(work, begun=begun)
+        except Exception:  # it is called all the same: a death would only tell less
+            logger.warning("It is not known that %s is being called.", work.key, exc_info=True)
 
     def _pause(self, target: Target, reason: str) -> None:
         if target.key not in self._pool.paused:

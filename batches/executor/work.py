@@ -181,5 +181,8 @@ class Source(Protocol):
     async def release(self, work: Work) -> None:
         """Hand back a work that has requests without a result. Its results are recorded."""
 
+    async def calling(self, work: Work, *, begun: bool) -> None:
+        """Of a work that runs one by one: a line of it is now being called, or no more."""
+
     async def pause(self, target_key: int, reason: str) -> None:
         """Let nobody call this upstream until an operator resumes it."""

@@ -12,9 +12,8 @@ from batches.models.fleet import Engine
 from files.models import Blob
 
 ALONE_AFTER = 2  # deaths in a row: an engine that has the shard has nothing else
-ONE_BY_ONE_AFTER = (
-    3  # and it calls one line at a time, so that a further death tells which line it was
-)
+# And it calls one line at a time. From here on a death counts only if a line was being called: that line it was.
+ONE_BY_ONE_AFTER = 3
 GIVEN_UP_AFTER = 6  # and that line is given up
 USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
@@ -70,6 +69,7 @@ class Shard(models.Model):
     deaths = models.PositiveIntegerField(
         default=0
     )  # leases that lapsed since a result was recorded
+    calling = models.BooleanField(default=False)  # a line, of a shard that runs one by one
 
     objects = ShardQuerySet.as_manager()
 
@@ -98,7 +98,8 @@ class Shard(models.Model):
     def claim(self, engine: Engine | None, lease_seconds: float, now: datetime.datetime) -> bool:
         """Become the owner, by one conditional UPDATE that raises the epoch; False if another did."""
         until = now + datetime.timedelta(seconds=lease_seconds)
-        died = int(self.state == self.State.RUNNING)
+        is_telling = self.calling or self.deaths < ONE_BY_ONE_AFTER
+        died = int(self.state == self.State.RUNNING and is_telling)
         if not _claim.run(
             shard=self.pk,
             epoch=self.epoch,
@@ -111,6 +112,7 @@ class Shard(models.Model):
             return False
         self.deaths += died
         self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
+        self.calling = False
         self.epoch += 1
         return True
 
@@ -124,6 +126,7 @@ _claim = PreparedUpdate(
     owner=Given("engine"),
     epoch=F("epoch") + 1,
     lease_expires_at=Given("until", models.DateTimeField()),
+    calling=False,
 )
 
 

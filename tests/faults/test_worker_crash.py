@@ -62,10 +62,11 @@ def lapse() -> None:
     Shard.objects.filter(state=Shard.State.RUNNING).update(lease_expires_at=database_now() - HOUR)
 
 
-def die_of(shard: Shard, times: int = 1) -> Shard:
-    """Claim the shard and die, so many times."""
+def die_of(shard: Shard, times: int = 1, *, calling: bool = True) -> Shard:
+    """Claim the shard and die, so many times, in the middle of a call or between two."""
     for _ in range(times):
         claimed(shard)
+        Shard.objects.filter(pk=shard.pk).update(calling=calling)
         lapse()
         shard.refresh_from_db()
     return shard
@@ -144,6 +145,27 @@ def test_a_result_clears_a_shard_unless_its_lines_run_one_by_one(
     assert journal.finish(shard, 1, answers(requests[1:]), advance=True)
     shard.refresh_from_db()
     assert shard.deaths == 0
+
+
+def test_deaths_between_calls_say_nothing_of_a_line(shard: Shard) -> None:
+    """Workers are killed by operators, hosts and memory too, again and again while an upstream is down."""
+    die_of(shard, 10, calling=False)
+    assert claimed(shard).deaths == ONE_BY_ONE_AFTER
+
+    lapse()
+    shard.refresh_from_db()
+    die_of(shard, GIVEN_UP_AFTER - ONE_BY_ONE_AFTER)
+    assert claimed(shard).deaths == GIVEN_UP_AFTER
+
+
+async def test_the_source_knows_when_a_line_of_a_careful_work_is_called() -> None:
+    careful, usual = work(2), work(2)
+    careful.one_by_one = True
+    given = source(careful, usual)
+
+    await run(given, Scripted())
+
+    assert given.told == [(careful.key, True), (careful.key, False)] * 2
 
 
 async def test_one_by_one_means_recorded_before_the_next_begins() -> None:

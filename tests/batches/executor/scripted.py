@@ -250,6 +250,7 @@ class Memory:
     released: list[Work] = field(default_factory=list)
     paused: list[tuple[int, str]] = field(default_factory=list)
     claims: list[tuple[int, frozenset]] = field(default_factory=list)
+    told: list[tuple[int, bool]] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)  # names of methods that raise
     fenced: set[int] = field(default_factory=set)
     most: int = 1000  # works that one claim brings
@@ -285,6 +286,10 @@ class Memory:
         self._check("release")
         assert work.key not in self.finished
         self.released.append(work)
+
+    async def calling(self, work, *, begun):
+        self._check("calling")
+        self.told.append((work.key, begun))
 
     async def pause(self, target_key, reason):
         self._check("pause")
