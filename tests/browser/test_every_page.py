@@ -19,7 +19,9 @@ from tests.console.story import tell
 from tests.console.world import first_of, populate
 from tests.support.server import Server
 
-ID = re.compile(r"(batch_5F|file-)[0-9a-f]{32}")
+ID = re.compile(
+    r"(batch_5F|file-)[0-9a-f]{32}|(?<=/)[0-9]+(?=/(change|history|do|delete|password))"
+)
 MOST_SHIFT = 0.02  # a page that does not move at all still rounds
 
 
