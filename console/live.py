@@ -1,4 +1,6 @@
-"""How a page moves without being loaded again: what may change of a row, by key, as texts and attributes only.
+"""How a list moves without being loaded again: what may change of a row, by key, as texts and attributes only.
+
+Rows keep their places, and so their ticks; a page without rows to tick has `data-redraw` (static/console/redraw.js).
 
 A part that is written with `live="<row>.<key>"` follows the change that a page returns for that row and key.
 `static/console/live.js` asks for the rows in sight, every three seconds, while the tab is shown.

@@ -3,15 +3,15 @@
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from batches import acts, inspection, looks, standing, timeline, traffic
 from batches.admin import batch_parts as parts
 from batches.admin.lines_page import LinesPage
 from batches.admin.status import pause_of, priority_of, progress_of, state_of
 from batches.models import TERMINAL, Batch, Status
-from console import live
 from console.acts import By
 from console.parts import badge, in_a_row, page_of
 from console.text import visible
@@ -47,18 +47,6 @@ class BatchPage(LinesPage):
         )
         return rows.filter(pk=object_id.replace("\x00", "")).first()  # PostgreSQL takes no NUL
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.live_batch_view)
-        own = path("<path:object_id>/live/", view, name="batches_batch_live_one")
-        return [own, *super().get_urls()]
-
-    def live_batch_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What has changed since the page was loaded."""
-        batch = self.batch_or_404(request, object_id)
-        pulse = traffic.pulse(batch, batch.seen_at)
-        changes = parts.moving(batch, pulse, request.GET.get("stage", ""))
-        return live.answer([(batch.pk, changes)])
-
     def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         batch, user = row, request.user
         may_read, may_see_log = (
@@ -66,23 +54,15 @@ class BatchPage(LinesPage):
             user.has_perm("console.view_act"),
         )
         pulse = traffic.pulse(batch, batch.seen_at)
-        stage = parts.stage_of(batch)
-        moving = parts.moving(batch, pulse, stage)
-        paused, priority = pause_of(batch), priority_of(batch)
         verbs = self.verbs_for(request, batch)
         causes = self._causes(request, batch, may_read)
         api = f"{request.scheme}://{request.get_host()}{API_PATH}"
         return {
             "batch": batch,
-            "moving": moving,
-            "phases": [moving[f"phase{index}"] for index in range(len(parts.PHASES))],
+            "figures": parts.figures_of(batch, pulse),
+            "phases": parts.phases_of(batch),
             "progress": progress_of(batch),
-            "badges": in_a_row(
-                badge(*state_of(batch), live=f"{batch.pk}.state"),
-                badge("paused", "warn", paused, f"{batch.pk}.paused", is_shown=bool(paused)),
-                badge(priority, "calm", "", f"{batch.pk}.priority", is_shown=bool(priority)),
-            ),
-            "live_batch_url": f"{self._url('live_one', batch)}?stage={stage}",
+            "badges": _badges(batch),
             "lines_url": self._url("lines", batch),
             "shards_url": f"{reverse('admin:batches_shard_changelist')}?q={batch.pk}",
             "is_active": batch.status not in TERMINAL,
@@ -123,3 +103,12 @@ class BatchPage(LinesPage):
         return parts.cause_rows(
             batch, found, {"lines": self._url("lines", batch), "requeue": requeue}
         )
+
+
+def _badges(batch: Batch) -> SafeString:
+    badges = [badge(*state_of(batch))]
+    if paused := pause_of(batch):
+        badges.append(badge("paused", "warn", paused))
+    if priority := priority_of(batch):
+        badges.append(badge(priority))
+    return in_a_row(*badges)

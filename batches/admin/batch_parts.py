@@ -10,13 +10,12 @@ from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 from batches import speed, timeline
-from batches.admin.status import pause_of, priority_of, progress_of, state_of
 from batches.inspection import Cause
 from batches.models import TERMINAL, Batch, Status
 from batches.models.shard import Shard
 from batches.standing import Holder, reasons
 from batches.traffic import Pulse
-from console import charts, live
+from console import charts
 from console.acts import Verb
 from console.parts import EMPTY
 from console.text import MINUTE, duration, number, share, visible
@@ -25,37 +24,20 @@ REASON_CHARS = 400
 LINES = {"done": "completed", "failed": "failed"}  # what the tones of the chart of lines stand for
 
 
-# What moves by itself
+# How far it is
 
 
-def moving(batch: Any, pulse: Pulse, shown: str) -> dict[str, live.Change]:
-    """Every part of a batch from `with_facts` that may change while somebody looks.
-
-    shown: the `stage_of` the batch when the page was loaded.
-    """
-    open_lines = batch.total - batch.completed - batch.failed
-    texts = {
-        "lines_done": number(batch.completed),
-        "lines_failed": number(batch.failed),
-        "lines_open": number(open_lines),
+def figures_of(batch: Any, pulse: Pulse) -> dict[str, str]:
+    """A batch from `with_facts` in numbers and words."""
+    return {
+        "done": number(batch.completed),
+        "failed": number(batch.failed),
+        "open": number(batch.total - batch.completed - batch.failed),
         "pace": _pace(batch, pulse),
         "time": _time(batch, pulse),
         "window": _window(batch),
         "reasons": "\n".join(visible(reason, REASON_CHARS) for reason in reasons(batch)),
     }
-    changes = {name: live.text(text) for name, text in texts.items()}
-    changes |= {
-        "state": live.badge(*state_of(batch)),
-        "paused": live.shown(bool(pause_of(batch))),
-        "priority": live.shown(bool(priority_of(batch))) | live.text(priority_of(batch)),
-        "moved": live.shown(stage_of(batch) != shown),
-    }
-    return changes | _phases(batch) | live.progress(progress_of(batch))
-
-
-def stage_of(batch: Batch) -> str:
-    """Changes whenever more than numbers has: buttons, files, the timeline."""
-    return f"{batch.status}.{batch.attempt}.{int(batch.paused_at is not None)}.{batch.priority}"
 
 
 def _pace(batch: Batch, pulse: Pulse) -> str:
@@ -93,18 +75,17 @@ PHASES = ("checked", "called", "put together", "ended")
 PHASE_OF = {Status.VALIDATING: 0, Status.IN_PROGRESS: 1, Status.FINALIZING: 2, Status.CANCELLING: 2}
 
 
-def _phases(batch: Batch) -> dict[str, live.Change]:
-    """How far it has come: what is behind it, what goes on, what is still to come."""
+def phases_of(batch: Batch) -> list[tuple[str, str]]:
+    """How far it has come: what is behind it, what goes on, what is still to come. Each with its class."""
     status = Status(batch.status)
     now = PHASE_OF.get(status, len(PHASES))
-    found = {}
+    found = []
     for index, name in enumerate(PHASES):
         tone = "past" if index < now else "now" if index == now else "to-come"
         if status == Status.FAILED:
             tone = "bad" if index == 0 else "past" if index == 3 else "to-come"
         is_end = name == "ended" and batch.status in TERMINAL
-        text = status.label if is_end else name
-        found[f"phase{index}"] = {"text": text, "attributes": {"class": f"phase {tone}"}}
+        found.append((status.label if is_end else name, f"phase {tone}"))
     return found
 
 

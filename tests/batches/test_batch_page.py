@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -52,10 +51,9 @@ def seen(client: Client, batch: Batch) -> str:
     return client.get(page_of(batch)).content.decode()
 
 
-def live(client: Client, batch: Batch, stage: str = "") -> dict[str, Any]:
-    url = reverse("admin:batches_batch_live_one", args=[quote(batch.pk)])
-    answer: dict[str, Any] = client.get(url, {"stage": stage}).json()
-    return {key.removeprefix(f"{batch.pk}."): change for key, change in answer.items()}
+def shown(client: Client, batch: Batch) -> Any:
+    """What the page has to show, by name."""
+    return client.get(page_of(batch)).context
 
 
 @pytest.mark.parametrize("status", list(PATHS))
@@ -80,41 +78,44 @@ def test_a_page_asks_little(
 
     with django_assert_max_num_queries(10):
         client.get(page_of(batch))
-    with django_assert_max_num_queries(10):
-        live(client, batch)
 
 
 def test_no_such_batch_leads_back_to_the_list(db: None, admin_client: Client) -> None:
     page = admin_client.get(reverse("admin:batches_batch_change", args=["batch_none"]), follow=True)
 
     assert page.status_code == 200
-    assert admin_client.get("/admin/batches/batch/batch_none/live/").status_code == 404
     assert admin_client.get("/admin/batches/batch/a%00b/lines/").status_code == 404
 
 
-# What moves
+# How far it is
 
 
-def test_what_moves_is_told_without_the_page(running: Batch, admin_client: Client) -> None:
-    stage = admin_client.get(page_of(running)).context["live_batch_url"].rpartition("=")[2]
-    changes = live(admin_client, running, stage)
-
-    assert changes["state"]["text"] == "in progress"
-    texts = [changes[key]["text"] for key in ("lines_done", "lines_failed", "lines_open", "rest")]
-    assert texts == ["2", "1", "9", "of 12 · 25 %"]
-    assert changes["pace"]["text"].endswith(("lines/s", "lines/min"))
-    assert changes["time"]["text"].startswith("about ")
-    assert changes["window"]["text"].endswith(" left")
-    assert changes["phase1"] == {"text": "called", "attributes": {"class": "phase now"}}
-    assert "No worker is running" in changes["reasons"]["text"]
-    assert changes["moved"]["attributes"] == changes["paused"]["attributes"] == {"hidden": ""}
+def test_it_is_told_how_far_it_is_and_why_it_waits(running: Batch, admin_client: Client) -> None:
+    page = shown(admin_client, running)
+    figures = page["figures"]
+    assert (figures["done"], figures["failed"], figures["open"]) == ("2", "1", "9")
+    assert page["progress"].rest_text == "of 12 \u00b7 25 %"
+    assert figures["pace"].endswith(("lines/s", "lines/min"))
+    assert figures["time"].startswith("about ")
+    assert figures["window"].endswith(" left")
+    assert ("called", "phase now") in page["phases"]
+    assert "No worker is running" in figures["reasons"]
+    assert ">in progress</span>" in page["badges"]
+    assert "paused" not in page["badges"]
 
     lifecycle.pause(running, actor="operator anna", reason="costs")
 
-    changes = live(admin_client, running, stage)
-    assert changes["time"]["text"] == "paused"
-    assert changes["moved"]["attributes"] == changes["paused"]["attributes"] == {"hidden": None}
-    assert changes["reasons"]["text"].startswith("It is paused by operator anna: costs")
+    page = shown(admin_client, running)
+    assert page["figures"]["time"] == "paused"
+    assert ">paused</span>" in page["badges"]
+    assert page["figures"]["reasons"].startswith("It is paused by operator anna: costs")
+
+
+def test_only_a_batch_that_may_still_change_redraws_itself(
+    running: Batch, ended: Batch, admin_client: Client
+) -> None:
+    assert seen(admin_client, running).count(" data-redraw") == 2
+    assert " data-redraw" not in seen(admin_client, ended)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +132,12 @@ def test_the_phases_say_how_far_it_is(
 ) -> None:
     batch = reach(submit(account, b"{}\n"), status)
 
-    changes = live(admin_client, batch)
+    page = shown(admin_client, batch)
 
-    phases = [changes[f"phase{number}"] for number in range(4)]
-    assert [phase["attributes"]["class"] for phase in phases] == [f"phase {one}" for one in classes]
+    assert [one for _, one in page["phases"]] == [f"phase {one}" for one in classes]
     is_over = status in (Status.FAILED, Status.EXPIRED)
-    assert phases[3]["text"] == (status.label if is_over else "ended")
-    assert changes["time"]["text"].startswith("took") == is_over
+    assert page["phases"][3][0] == (status.label if is_over else "ended")
+    assert page["figures"]["time"].startswith("took") == is_over
 
 
 # Errors

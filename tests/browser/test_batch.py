@@ -71,16 +71,18 @@ def questions(count: int) -> bytes:
     return b"".join(request_line(str(number), body) for number in range(count))
 
 
-def part(page: Page, batch: Batch, key: str) -> Any:
-    return page.locator(f'[data-live="{batch.pk}.{key}"]')
+def figure(page: Page, name: str) -> Any:
+    """A number of the progress panel."""
+    place = ["done", "failed", "open", "pace", "time", "window"].index(name)
+    return page.locator(".numbers-of-batch strong").nth(place)
 
 
 def lines_of(batch: Batch) -> str:
     return page_of(batch).replace("/change/", "/lines/")
 
 
-def comes_to_its_end(screen: Screen, batch: Batch) -> None:
-    expect(part(screen.page, batch, "phase3")).to_have_text("completed", timeout=A_WHILE_MS)
+def comes_to_its_end(screen: Screen) -> None:
+    expect(screen.page.locator(".phase").nth(3)).to_have_text("completed", timeout=A_WHILE_MS)
 
 
 @pytest.mark.e2e
@@ -93,18 +95,19 @@ def test_progress_moves_without_a_reload_and_comes_to_its_end(
     screen.open(page_of(batch))
     screen.page.evaluate("window.same = true")
 
-    expect(part(screen.page, batch, "state")).to_have_text("in progress", timeout=A_WHILE_MS)
-    expect(part(screen.page, batch, "pace")).to_contain_text("lines/")
-    expect(part(screen.page, batch, "time")).to_contain_text("about")
-    comes_to_its_end(screen, batch)
+    expect(screen.page.locator(".batch-told .badge").first).to_have_text(
+        "in progress", timeout=A_WHILE_MS
+    )
+    expect(figure(screen.page, "pace")).to_contain_text("lines/")
+    expect(figure(screen.page, "time")).to_contain_text("about")
+    comes_to_its_end(screen)
 
-    expect(part(screen.page, batch, "lines_done")).to_have_text("200")
-    expect(part(screen.page, batch, "rest")).to_have_text("of 200 · 100 %")
-    expect(part(screen.page, batch, "time")).to_contain_text("took")
-    assert screen.page.evaluate("window.same")
-    screen.page.get_by_role("link", name="See all of it").click()
+    expect(figure(screen.page, "done")).to_have_text("200")
+    expect(screen.page.locator(".batch-bar .figures .quiet")).to_have_text("of 200 · 100 %")
+    expect(figure(screen.page, "time")).to_contain_text("took")
     expect(screen.page.get_by_role("link", name="Download the output file")).to_be_visible()
     expect(screen.page.get_by_role("link", name="Requeue all…")).to_be_visible()
+    assert screen.page.evaluate("window.same")
     assert screen.troubles() == []
 
 
@@ -116,9 +119,8 @@ def test_the_lines_of_one_cause_run_again(
     batch = submit(account, questions(5))
     screen = show(superuser)
     screen.open(page_of(batch))
-    comes_to_its_end(screen, batch)
+    comes_to_its_end(screen)
     upstream.set(fail=0.0)
-    screen.page.get_by_role("link", name="See all of it").click()
 
     expect(screen.page.get_by_role("row", name="http_500")).to_contain_text("100 %")
     screen.page.get_by_role("link", name="Requeue these…").click()
@@ -128,9 +130,9 @@ def test_the_lines_of_one_cause_run_again(
 
     expect(screen.page.get_by_text("1 batch requeued.")).to_be_visible()
     expect(screen.page.get_by_text("Requeued: run 2")).to_be_visible()
-    comes_to_its_end(screen, batch)
-    expect(part(screen.page, batch, "lines_done")).to_have_text("5")
-    expect(part(screen.page, batch, "lines_failed")).to_have_text("0")
+    comes_to_its_end(screen)
+    expect(figure(screen.page, "done")).to_have_text("5")
+    expect(figure(screen.page, "failed")).to_have_text("0")
     assert screen.troubles() == []
 
 
@@ -244,24 +246,3 @@ def test_a_script_from_a_stranger_does_nothing(
 
     assert screen.page.locator("dialog script").count() == 0
     assert screen.troubles() == []
-
-
-def test_a_page_that_nobody_sees_asks_nothing(
-    account: Account, superuser: User, show: Show
-) -> None:
-    batch = start(account, 3)
-    screen = show(superuser)
-    asked: list[str] = []
-    screen.page.on("request", lambda one: "/live/" in one.url and asked.append(one.url))
-    screen.page.clock.install()
-    screen.open(page_of(batch))
-    screen.settle()
-    with screen.page.expect_response(lambda one: "/live/" in one.url):
-        screen.page.clock.run_for(3100)
-
-    screen.page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
-    before = len(asked)
-    screen.page.clock.run_for(30_000)
-
-    assert before > 0
-    assert len(asked) == before

@@ -1,7 +1,8 @@
-// Pages that move by themselves. An element with data-live-url is asked for every three seconds, with the keys
-// of what is in sight (data-live inside of it); the answer is JSON: {key: {text?, attributes?}}. Nothing is asked
-// while the tab is hidden, nor anything that has scrolled away, and only texts and attributes are ever set.
-const SECONDS = 3;
+// Lists that move by themselves. An element with data-live-url is asked for again and again, with the keys of what is
+// in sight (data-live inside of it); the answer is JSON: {key: {text?, attributes?}}. What has scrolled away is not
+// asked for, and only texts and attributes are ever set, so that a row stays where its tick is.
+import { answerOf, poll } from "./poll.js";
+
 const ALLOWED = new Set(["class", "width", "x", "aria-label", "title", "datetime", "hidden"]);
 
 function apply(element, change) {
@@ -32,38 +33,21 @@ function follow(place) {
 
     const rows = () => new Set([...seen].map((element) => element.dataset.live.split(".")[0]));
 
-    async function ask() {
+    poll(async () => {
         const wanted = rows();
-        if (document.hidden || !wanted.size) {
+        if (!wanted.size) {
             return;
         }
         const url = new URL(place.dataset.liveUrl, location.href);
         wanted.forEach((row) => url.searchParams.append("row", row));
-        const answer = await fetch(url, { headers: { Accept: "application/json" } });
-        if (answer.redirected) {
-            location.reload();  // logged out
-            return;
-        }
-        if (answer.ok) {
-            for (const [key, change] of Object.entries(await answer.json())) {
-                const element = elements.get(key);
-                if (element) {
-                    apply(element, change);
-                }
+        const answer = await answerOf(url, { Accept: "application/json" });
+        for (const [key, change] of Object.entries(answer ? await answer.json() : {})) {
+            const element = elements.get(key);
+            if (element) {
+                apply(element, change);
             }
         }
-    }
-
-    async function round() {
-        try {
-            await ask();
-        } catch {
-            // The server is away for a moment; the next round asks again.
-        }
-        setTimeout(round, SECONDS * 1000);
-    }
-    setTimeout(round, SECONDS * 1000);
-    document.addEventListener("visibilitychange", () => document.hidden || ask().catch(() => {}));
+    });
 }
 
 document.querySelectorAll("[data-live-url]").forEach(follow);

@@ -1,7 +1,9 @@
-// Pages that redraw themselves. What is in an element with data-redraw (and an id) is asked for every three seconds,
-// as the server draws it on this very page, and only what differs is changed, so that what has the focus keeps it.
-// Nothing is asked while the tab is hidden.
-const SECONDS = 3;
+// Pages that redraw themselves. What is in an element with data-redraw (and an id) is asked for again and again, as the
+// server draws it on this very page, and only what differs is changed, so that what has the focus keeps it. When the
+// server draws it without data-redraw, nothing more will change there.
+import { answerOf, poll } from "./poll.js";
+
+const KEPT = new Set(["open"]);  // what the reader has done to an element
 
 function alter(old, fresh) {
     if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
@@ -15,7 +17,7 @@ function alter(old, fresh) {
         return;
     }
     for (const { name } of [...old.attributes]) {
-        if (!fresh.hasAttribute(name)) {
+        if (!fresh.hasAttribute(name) && !KEPT.has(name)) {
             old.removeAttribute(name);
         }
     }
@@ -35,38 +37,22 @@ function alter(old, fresh) {
     });
 }
 
-const places = [...document.querySelectorAll("[data-redraw]")];
+const places = () => [...document.querySelectorAll("[data-redraw]")];
 
 async function redraw() {
-    if (document.hidden) {
-        return;
-    }
-    const answer = await fetch(location.href, { headers: { "X-Requested-With": "redraw" } });
-    if (answer.redirected) {
-        location.reload();  // logged out
-        return;
-    }
-    if (answer.ok) {
+    const answer = await answerOf(location.href, { "X-Requested-With": "redraw" });
+    if (answer) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        for (const place of places) {
+        for (const place of places()) {
             const fresh = page.getElementById(place.id);
             if (fresh) {
                 alter(place, fresh);
             }
         }
     }
+    return !places().length;
 }
 
-async function round() {
-    try {
-        await redraw();
-    } catch {
-        // The server is away for a moment; the next round asks again.
-    }
-    setTimeout(round, SECONDS * 1000);
-}
-
-if (places.length) {
-    setTimeout(round, SECONDS * 1000);
-    document.addEventListener("visibilitychange", () => redraw().catch(() => {}));
+if (places().length) {
+    poll(redraw);
 }
