@@ -1,5 +1,6 @@
 """What the commands on external users share: whose users are named."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -15,5 +16,5 @@ class UserCommand(NamedCommand):
         super().add_arguments(parser)
         parser.add_argument("--account", required=True, metavar="NAME", help="whose users they are")
 
-    def matching(self, name: str, options: dict[str, Any]) -> Q:
+    def matching(self, name: str, options: Mapping[str, Any]) -> Q:
         return Q(account__name=options["account"], external_id=name)

@@ -4,6 +4,7 @@ A statement is made of an ordinary queryset whose values are `Given`s, written o
 with other values each time.
 """
 
+import abc
 import datetime
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -34,13 +35,14 @@ class Given(Expression):
         return value if self.kind is None else self.kind.get_db_prep_value(value, connection)
 
 
-class _Prepared:
+class _Prepared(abc.ABC):
     @cached_property
     def _statement(self) -> Statement:
         return self._write()
 
+    @abc.abstractmethod
     def _write(self) -> Statement:
-        raise NotImplementedError  # each kind writes its own
+        """Write the statement, as its kind is written."""
 
     def _bind(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
         sql, parameters = self._statement

@@ -29,7 +29,7 @@ def batch(account: Account) -> Batch:
 def act(*args: Any) -> tuple[list[dict[str, Any]], str, bool]:
     """Run a command with a reason; returns what became of each batch, the complaints, and whether it succeeded."""
     out, err, succeeded = call(*args, *WHY, "--json")
-    return json.loads(out)["batches"], err, succeeded
+    return json.loads(out)["objects"], err, succeeded
 
 
 def outcomes(*args: Any) -> dict[str, str]:
@@ -46,7 +46,7 @@ def test_a_table_says_what_has_become_of_each_and_the_log_who_and_why(
     out, _, succeeded = call("cancel_batch", batch.pk, other.pk, *WHY)
 
     assert succeeded
-    assert out.splitlines()[0].split() == ["batch", "status", "outcome"]
+    assert out.splitlines()[0].split() == ["id", "status", "outcome"]
     assert f"{batch.pk}  cancelling  cancelled" in out
     found = Act.objects.get()
     assert found.operator.startswith("command ")
@@ -63,7 +63,7 @@ def test_what_can_be_done_is_done_and_the_command_fails_for_the_rest(
 
     assert not succeeded
     assert f"There is no batch {UNKNOWN}." in err
-    assert "2 of the batches could not be acted on" in err
+    assert "2 batches could not be cancelled" in err
     assert {one["id"]: one["refused"] for one in became} == {ended.pk: True, batch.pk: False}
     assert status(batch) == Status.CANCELLING
 
@@ -100,7 +100,7 @@ def test_a_dry_run_says_what_the_confirm_page_says_and_does_nothing(
     assert out.startswith("1 batch would be cancelled; nothing is done now.\n")
     assert "2  lines that will not run" in out
     assert f"1  of {account.name}" in out
-    assert "1  skipped failed: nothing to cancel" in out
+    assert "1  skipped: failed: nothing to cancel" in out
 
     told = json.loads(call("cancel_batch", batch.pk, "--dry-run", "--json")[0])
     assert (told["act"], told["ids"], told["skipped"]) == ("cancel batches", [batch.pk], {})
@@ -138,7 +138,7 @@ def test_an_age_that_is_none_is_told(age: str) -> None:
 
 
 def test_a_filter_that_matches_nothing_is_no_failure() -> None:
-    assert call("cancel_batch", "--account", "nobody", *WHY) == ("No batch matches.\n", "", True)
+    assert call("cancel_batch", "--account", "nobody", *WHY) == ("Nothing matches.\n", "", True)
 
 
 # requeue_batch
@@ -224,7 +224,8 @@ def test_expire_batches_with_an_id_closes_its_window_and_ends_it(
     became, _, succeeded = act("expire_batches", batch.pk)
 
     assert succeeded
-    assert became == [{"id": batch.pk, "outcome": "expired", "refused": False, "status": "expired"}]
+    told = {"outcome": "expired", "refused": False, "status": "expired"}
+    assert became == [{"id": batch.pk, "name": batch.pk} | told]
     assert is_late or batch.history.latest("id").reason == "by mistake"
 
 

@@ -25,14 +25,21 @@ def call(command: str, *args: str, **options: Any) -> str:
 def test_an_upstream_is_paused_and_resumed_with_a_reason() -> None:
     upstream = make_upstream(name="vllm")
 
-    assert call("pause_upstream", "vllm", reason="new GPUs") == "vllm: paused\n"
+    told = call("pause_upstream", "vllm", reason="new GPUs")
+    assert told.split() == ["name", "outcome", "vllm", "paused"]
     upstream.refresh_from_db()
     assert upstream.pause_reason.startswith("command ")
     assert upstream.pause_reason.endswith(": new GPUs")
-    with pytest.raises(CommandError, match="1 could not be paused"):
+    with pytest.raises(CommandError, match="1 upstream could not be paused"):
         call("pause_upstream", "vllm", reason="again")
     told = json.loads(call("resume_upstream", "vllm", reason="there", json=True))
-    assert told["objects"] == [{"name": "vllm", "outcome": "resumed", "refused": False}]
+    (resumed,) = told["objects"]
+    assert resumed == {
+        "id": str(upstream.pk),
+        "name": "vllm",
+        "outcome": "resumed",
+        "refused": False,
+    }
     assert list(Act.objects.order_by("pk").values_list("reason", flat=True)) == [
         "new GPUs",
         "again",

@@ -1,5 +1,6 @@
 """`manage.py revoke_api_key`: end some API keys at once and for ever."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Q
@@ -13,5 +14,5 @@ class Command(NamedCommand):
     verb = acts.REVOKE
     metavar = "PREFIX"
 
-    def matching(self, name: str, options: dict[str, Any]) -> Q:
+    def matching(self, name: str, options: Mapping[str, Any]) -> Q:
         return Q(prefix=name)

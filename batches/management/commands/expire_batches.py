@@ -1,24 +1,21 @@
 """`manage.py expire_batches`: end the batches whose window has closed, or close the window of some now."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from api.clock import database_now
 from batches import acts, results
-from batches.commands import VerbCommand, is_selective, table
+from batches.commands import BatchCommand, is_selective
 from batches.models import Batch
-from console.acts import Verb
+from console.commands import table
 from console.models import Act
 
 
-class Command(VerbCommand):
+class Command(BatchCommand):
     help = (
         "End every batch whose window has closed, without waiting for a worker. "
         "With ids or filters, close the window of those batches now."
     )
-
-    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
-        return acts.EXPIRE, {}
+    verb = acts.EXPIRE
 
     def handle(self, *args: Any, **options: Any) -> None:
         if is_selective(options):
@@ -37,9 +34,7 @@ class Command(VerbCommand):
             lines.append(
                 (batch.pk, batch.status, "would expire" if is_dry else "its window has closed")
             )
-        self.stdout.write(
-            table(("batch", "status", "outcome"), lines) if lines else "No batch is overdue."
-        )
+        self.stdout.write(table(self.columns, lines) if lines else "No batch is overdue.")
 
     def afterwards(self, act: Act) -> None:
         for pk in act.affected.filter(is_refusal=False).values_list("object_id", flat=True):

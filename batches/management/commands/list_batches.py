@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from batches.commands import add_selection, described, selected, table, user_of
+from batches.commands import add_selection, described, selected, user_of
 from batches.models import Batch
+from console.commands import add_json, table
 
 MOST = 50
 
@@ -16,6 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_selection(parser)
+        add_json(parser)
         parser.add_argument(
             "--limit", type=int, default=MOST, help=f"At most so many; {MOST} unless told."
         )

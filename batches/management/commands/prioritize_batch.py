@@ -6,12 +6,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from batches import acts
-from batches.commands import VerbCommand
+from batches.commands import BatchCommand
 from batches.models import Priority
 from console.acts import Verb
 
 
-class Command(VerbCommand):
+class Command(BatchCommand):
     help = "Let the lines of batches go before those of lower priority, of whatever owner."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,5 +19,5 @@ class Command(VerbCommand):
         labels = [priority.label for priority in Priority]
         parser.add_argument("--priority", required=True, choices=labels)
 
-    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+    def verb_of(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
         return acts.PRIORITIZE, {"priority": options["priority"]}

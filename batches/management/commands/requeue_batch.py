@@ -6,11 +6,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from batches import acts, choosing
-from batches.commands import VerbCommand
+from batches.commands import BatchCommand
 from console.acts import Verb
 
 
-class Command(VerbCommand):
+class Command(BatchCommand):
     help = "Run the failed and unfinished lines of batches again, in a new window. Good results are kept."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +31,7 @@ class Command(VerbCommand):
             help="Of the failed lines of one batch only these, such as 7,20-35.",
         )
 
-    def verb(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
+    def verb_of(self, options: Mapping[str, Any]) -> tuple[Verb, dict[str, Any]]:
         if options["all"]:
             return acts.REQUEUE_ALL, {}
         if options["cause"]:

@@ -7,9 +7,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.clock import database_now, unix_seconds
 from batches import inspection, standing
-from batches.commands import described, table, user_of
+from batches.commands import described, user_of
 from batches.models import TERMINAL, Batch
 from batches.speed import seconds_left, speeds
+from console.commands import add_json, table
 from console.text import duration, number, share, visible
 
 
@@ -18,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("batch_id", metavar="BATCH_ID")
-        parser.add_argument("--json", action="store_true", help="JSON instead of text, for pipes.")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         batch = Batch.objects.filter(pk=options["batch_id"]).first()

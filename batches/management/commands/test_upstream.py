@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from batches import upstreams
 from batches.models import Upstream
 from console.acts import By
+from console.commands import add_json
 from console.text import visible
 
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("name", metavar="UPSTREAM")
         parser.add_argument("--reason", default="", help="Kept in the operator log, for ever.")
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be called.")
-        parser.add_argument("--json", action="store_true", help="JSON instead of text, for pipes.")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         upstream = Upstream.objects.filter(name=options["name"]).first()
