@@ -1,8 +1,9 @@
 """What the pages of everything that belongs to somebody share: whose it is, and how it is found."""
 
 from typing import Any
+from urllib.parse import urlencode
 
-from django.db.models import QuerySet, Value
+from django.db.models import QuerySet, Subquery, Value
 from django.http import HttpRequest
 
 from accounts.models import Account, ExternalUser
@@ -19,30 +20,48 @@ class AccountFilter(Typed):
     hint = "name of the account"
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
-        if not self.text:
-            return None
-        return rows.filter(account__in=list(Account.objects.filter(name=self.text)))
+        """By one value, which an index can follow in the order of the list."""
+        return rows.filter(account=Subquery(_account(self.text))) if self.text else None
 
 
 class ExternalUserFilter(Typed):
+    """An external user; of one account if that is chosen, too, else of every account that has one of this id."""
+
     title = "external user"
     parameter_name = "user"
     hint = "id of the user"
+    moment = "created_at"  # of the rows, by which the newest of several users' come first
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
         if not self.text:
             return None
-        users = ExternalUser.objects.filter(external_id=self.text)[:MOST_OWNERS]
-        return rows.filter(external_user__in=list(users))
+        users = ExternalUser.objects.filter(external_id=self.text)
+        if account := request.GET.get("account", "").strip():
+            ours = users.filter(account=Subquery(_account(account))).values("pk")[:1]
+            return rows.filter(external_user=Subquery(ours))
+        found = list(users.order_by("pk").values_list("pk", flat=True)[:MOST_OWNERS])
+        if len(found) == 1:
+            return rows.filter(external_user=found[0])
+        all_rows = rows.model._default_manager.all()
+        each = [_newest_first(all_rows.filter(external_user=pk), self.moment) for pk in found]
+        return rows.filter(pk__in=newest(each))
+
+
+def _account(name: str) -> QuerySet[Any, Any]:
+    return Account.objects.filter(name=name).values("pk")[:1]
+
+
+def _newest_first(rows: QuerySet[Any], moment: str = "created_at") -> QuerySet[Any, Any]:
+    return rows.order_by(f"-{moment}", "-pk").values_list("pk", moment)
 
 
 class OwnedLook(Look):
     """A page of rows that belong to an account, or to an external user of one.
 
-    Found by the beginning of their id, or by their owner: the owners first, then the newest rows of each.
+    Found by the beginning of their id, by their owner, or in the further ways of a page.
     """
 
-    id_prefix = ""  # what every id begins with
+    id_prefix: str  # what every id begins with
     list_select_related = ("account", "external_user__account")
     list_filter = [AccountFilter, ExternalUserFilter]
     search_fields = ("id",)
@@ -51,32 +70,31 @@ class OwnedLook(Look):
         return super().get_queryset(request).select_related(*self.list_select_related)
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+        return rows.filter(pk__in=newest(self.ways(text)))
+
+    def ways(self, text: str) -> list[QuerySet[Any, Any]]:
+        """What a text may mean: for each way the keys and times of the rows it finds, in its order."""
+        rows = self.model._default_manager.all()
         if text.startswith(self.id_prefix):
-            return rows.filter(begins_with("pk", text))
+            return [rows.filter(begins_with("pk", text)).order_by().values_list("pk", "created_at")]
+        accounts = Account.objects.filter(begins_with("name", text)).order_by()
+        users = ExternalUser.objects.filter(begins_with("external_id", text)).order_by()
         owners = together(
             [
-                Account.objects.filter(begins_with("name", text))
-                .order_by()
-                .values_list("pk", Value("account"))[:MOST_OWNERS],
-                ExternalUser.objects.filter(begins_with("external_id", text))
-                .order_by()
-                .values_list("pk", Value("external_user"))[:MOST_OWNERS],
+                accounts.values_list("pk", Value("account"))[:MOST_OWNERS],
+                users.values_list("pk", Value("external_user"))[:MOST_OWNERS],
             ]
         )
-        ways = [
-            rows.order_by("-created_at", "-pk")
-            .filter(**{field: pk})
-            .values_list("pk", "created_at")
-            for pk, field in owners
-        ]
-        return rows.filter(pk__in=newest(ways))
+        return [_newest_first(rows.filter(**{field: pk})) for pk, field in owners]
 
     def owner(self, row: Any) -> Any:
         """Whose it is, each a link to everything of theirs on this page."""
-        account = link(row.account.name, f"?account={row.account.name}")
+        of_account = {"account": row.account.name}
+        account = link(row.account.name, f"?{urlencode(of_account)}")
         if row.external_user is None:
             return account
         external_id = row.external_user.external_id
-        return two_lines(link(external_id, f"?user={external_id}"), row.account.name)
+        of_user = of_account | {"user": external_id}
+        return two_lines(link(external_id, f"?{urlencode(of_user)}"), account)
 
     owner.short_description = "user"  # type: ignore[attr-defined]  # how Django names a column

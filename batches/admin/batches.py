@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -11,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from accounts.pages import AccountFilter, ExternalUserFilter
 from batches import acts
-from batches.admin import finding
 from batches.admin.batch_page import BatchPage
 from batches.admin.export import export
 from batches.admin.filters import (
@@ -20,10 +19,9 @@ from batches.admin.filters import (
     EndpointFilter,
     FailuresFilter,
     ModelFilter,
-    OneAccountFilter,
-    OneUserFilter,
     StateTabs,
 )
+from batches.admin.finding import ways_of_metadata
 from batches.admin.of_batch import OfBatch
 from batches.admin.status import left_of, pause_of, priority_of, progress_of, state_of
 from batches.models import Batch, Transition
@@ -36,7 +34,6 @@ from console.parts import (
     figures,
     followed_text,
     in_a_row,
-    link,
     moment,
     page_of,
     progress_cell,
@@ -60,14 +57,15 @@ class BatchAdmin(BatchPage):
     list_display_links = None
     list_filter = [
         StateTabs,
-        OneAccountFilter,
-        OneUserFilter,
+        AccountFilter,
+        ExternalUserFilter,
         ModelFilter,
         EndpointFilter,
         FailuresFilter,
         CreatedFilter,
     ]
     search_help_text = "Id, user, account, or key=value"
+    id_prefix = "batch_"
     ordering = ["-created_at", "-id"]
     sortable_by = ["times"]
     verbs = [
@@ -85,8 +83,9 @@ class BatchAdmin(BatchPage):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BatchRows
 
-    def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-        return rows.filter(pk__in=finding.found(text))
+    def ways(self, text: str) -> list[QuerySet[Any, Any]]:
+        ways = super().ways(text)
+        return ways if text.startswith(self.id_prefix) else ways + ways_of_metadata(text)
 
     # Export
 
@@ -137,17 +136,6 @@ class BatchAdmin(BatchPage):
         shown = short_id(batch.pk, page_of(batch))
         description = (batch.metadata or {}).get("description")
         return two_lines(shown, description) if description else shown
-
-    @admin.display(description="user")
-    def owner(self, batch: Batch) -> Any:
-        """Whose it is, each a link to all batches of theirs."""
-        of_account = {"account": batch.account.name}
-        account = link(batch.account.name, f"?{urlencode(of_account)}")
-        if batch.external_user is None:
-            return account
-        external_id = batch.external_user.external_id
-        of_user = of_account | {"user": external_id}
-        return two_lines(link(external_id, f"?{urlencode(of_user)}"), account)
 
     @admin.display(description="status")
     def state(self, batch: Batch) -> Any:

@@ -6,12 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet, Subquery
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
-from accounts.models import Account, ExternalUser
-from accounts.pages import MOST_OWNERS, AccountFilter, ExternalUserFilter
-from batches.admin import finding
 from batches.models import Batch, Status
 from console.pages import MOST_COUNTED, Tabs, Typed
 
@@ -51,35 +48,6 @@ class StateTabs(Tabs):
         if found["active"] > MOST_COUNTED:  # and the paused ones beyond are not counted
             return {}
         return found
-
-
-class OneAccountFilter(AccountFilter):
-    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
-        """By one value, which an index can follow in the order of the list."""
-        if not self.text:
-            return None
-        return rows.filter(account=Subquery(_account(self.text)))
-
-
-class OneUserFilter(ExternalUserFilter):
-    """An external user; of one account if that is chosen, too, else of every account that has one of this id."""
-
-    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
-        if not self.text:
-            return None
-        users = ExternalUser.objects.filter(external_id=self.text)
-        if account := request.GET.get("account", "").strip():
-            ours = users.filter(account=Subquery(_account(account))).values("pk")[:1]
-            return rows.filter(external_user=Subquery(ours))
-        found = list(users.order_by("pk").values_list("pk", flat=True)[:MOST_OWNERS])
-        if len(found) == 1:
-            return rows.filter(external_user=found[0])
-        each = [Batch.objects.filter(external_user=pk).order_by(*finding.NEWEST) for pk in found]
-        return rows.filter(pk__in=finding.newest_of(each))
-
-
-def _account(name: str) -> Any:
-    return Account.objects.filter(name=name).values("pk")[:1]
 
 
 class ModelFilter(Typed):

@@ -38,6 +38,10 @@ class HourTabs(SinceTabs):
     field = "hour"
 
 
+class UserFilter(ExternalUserFilter):
+    moment = "hour"
+
+
 @admin.register(BatchMinute)
 class BatchMinuteAdmin(Look):
     list_display = ["batch", "minute", "completed", "failed", "calls"]
@@ -59,5 +63,5 @@ class TrafficSliceAdmin(Look):
 class OwnerHourAdmin(Look):
     list_display = ["hour", "account", "external_user", "completed", "failed", "calls"]
     list_select_related = ["account", "external_user__account"]
-    list_filter = [HourTabs, AccountFilter, ExternalUserFilter]
+    list_filter = [HourTabs, AccountFilter, UserFilter]
     ordering = ["-hour", "-owner"]
