@@ -56,20 +56,17 @@ def _reinstate(one: Account | ExternalUser, act: Act) -> None:
         raise Refused("it was not suspended")
 
 
-def _told_of_active(accounts: QuerySet[Any]) -> Preview:
-    suspended = accounts.filter(is_active=False).count()
-    keys = ApiKey.objects.filter(account__in=accounts.order_by(), revoked_at__isnull=True).count()
-    return Preview(
-        sums={"API keys that are refused": keys},
-        skipped={"suspended already": suspended} if suspended else {},
-    )
+def _skipped(others: int, *, suspended: bool) -> dict[str, int]:
+    return {"not suspended" if suspended else "suspended already": others} if others else {}
 
 
-def _told_of_suspended(accounts: QuerySet[Any]) -> Preview:
-    active = accounts.filter(is_active=True).count()
-    keys = ApiKey.objects.filter(account__in=accounts.order_by(), revoked_at__isnull=True).count()
+def _told_of_accounts(accounts: QuerySet[Any], *, suspended: bool) -> Preview:
+    affected = accounts.order_by().exclude(is_active=suspended)
+    keys = ApiKey.objects.filter(account__in=affected, revoked_at__isnull=True).count()
+    others = accounts.filter(is_active=suspended).count()
     return Preview(
-        sums={"API keys that work again": keys}, skipped={"not suspended": active} if active else {}
+        sums={"API keys that work again" if suspended else "API keys that are refused": keys},
+        skipped=_skipped(others, suspended=suspended),
     )
 
 
@@ -82,7 +79,7 @@ SUSPEND = Verb(
     model=Account,
     permission="accounts.suspend_account",
     do=_suspend,
-    preview=_told_of_active,
+    preview=lambda accounts: _told_of_accounts(accounts, suspended=False),
     applies=lambda account: account.is_active,
     is_harmful=True,
 )
@@ -95,7 +92,7 @@ REINSTATE = Verb(
     model=Account,
     permission="accounts.suspend_account",
     do=_reinstate,
-    preview=_told_of_suspended,
+    preview=lambda accounts: _told_of_accounts(accounts, suspended=True),
     applies=lambda account: not account.is_active,
 )
 
@@ -105,7 +102,7 @@ def _told_of_users(users: QuerySet[Any], *, suspended: bool) -> Preview:
     affected = users.order_by().exclude(is_active=suspended).values_list("account__name")
     return Preview(
         owners=dict(affected.annotate(users=Count("pk"))),
-        skipped={"not suspended" if suspended else "suspended already": others} if others else {},
+        skipped=_skipped(others, suspended=suspended),
     )
 
 

@@ -3,7 +3,7 @@
 Verb      what can be done to the rows of a model, by whom, and how it is told beforehand
 begin     writes an act and all its objects down; sent twice, with one token, it is one act
 carry_on  deals with the objects that wait, until the time is up; safe to run twice, at once, late, or never
-record    writes down what the caller's own transaction has just done to one row
+record    writes down what the caller's own transaction has just done to rows
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django import forms
@@ -171,26 +171,12 @@ def begin(
 def record(
     by: By,
     verb: str,
-    row: Model,
-    *,
+    *rows: Model,
     outcome: str,
     reason: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> Act:
-    """Write down, within the caller's transaction, what it has just done to a row. `outcome` must say something."""
-    return record_all(by, verb, [row], outcome=outcome, reason=reason, parameters=parameters)
-
-
-def record_all(
-    by: By,
-    verb: str,
-    rows: Sequence[Model],
-    *,
-    outcome: str,
-    reason: str = "",
-    parameters: Mapping[str, Any] | None = None,
-) -> Act:
-    """Write down, as `record` does, what was done to several rows of one kind."""
+    """Write down, within the caller's transaction, what it has just done to rows of one kind. `outcome` must say something."""
     act = Act(token=new_token(), verb=verb, operator=by.name, reason=reason)
     act.parameters = dict(parameters or {})
     _written(act, by, list(rows))

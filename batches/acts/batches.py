@@ -1,5 +1,6 @@
 """What operators do to batches that run. Requeues are in a module of their own."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -19,6 +20,11 @@ IS_PAUSED = Q(paused_at__isnull=False)
 
 def is_stoppable(batch: Batch) -> bool:
     return batch.status in STOPPABLE
+
+
+def _told_of_ends(batches: QuerySet[Any], why_not: Callable[[Status], str]) -> Preview:
+    sums = {"lines already done, which are kept": DONE, "lines that will not run": OPEN}
+    return told(batches, RUNNING, sums, why_not, rare=UNCOUNTED)
 
 
 def _cancel(batch: Batch, act: Act) -> None:
@@ -42,16 +48,7 @@ CANCEL = Verb(
     permission="batches.cancel_batch",
     do=_cancel,
     refusals=(Batch.Conflict,),
-    preview=lambda batches: told(
-        batches,
-        RUNNING,
-        {
-            "lines already done, which are kept": DONE,
-            "lines that will not run": OPEN,
-        },
-        _cancelled,
-        rare=UNCOUNTED,
-    ),
+    preview=lambda batches: _told_of_ends(batches, _cancelled),
     applies=is_stoppable,
     is_harmful=True,
 )
@@ -134,13 +131,7 @@ EXPIRE = Verb(
     permission="batches.expire_batch",
     do=_expire,
     refusals=(Batch.Conflict,),
-    preview=lambda batches: told(
-        batches,
-        RUNNING,
-        {"lines already done, which are kept": DONE, "lines that will not run": OPEN},
-        lambda status: ended_or(status, "past running"),
-        rare=UNCOUNTED,
-    ),
+    preview=lambda batches: _told_of_ends(batches, lambda status: ended_or(status, "past running")),
     applies=is_stoppable,
     is_harmful=True,
 )

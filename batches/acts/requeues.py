@@ -1,5 +1,6 @@
 """Running batches that have ended again: their failed lines, those of some causes, chosen ones, or everything."""
 
+import functools
 from typing import Any
 
 from django import forms
@@ -16,7 +17,13 @@ from console.text import number, visible
 from files.models import File
 from files.storage import Missing
 
-REFUSALS = (Batch.Conflict, lifecycle.InputGone)
+_requeueing = functools.partial(
+    Verb,
+    model=Batch,
+    permission="batches.requeue_batch",
+    done="requeued",
+    refusals=(Batch.Conflict, lifecycle.InputGone),
+)
 ENDED = Q(status__in=TERMINAL)
 UNCHECKED = {"batches whose input is checked again first": Q(total=0)}
 NOTHING_FAILED = "no line has failed"
@@ -33,6 +40,17 @@ def _told(
         lambda status: NOTHING_FAILED if status in TERMINAL else "not ended yet",
         unless={"the input file is gone": ~Q(Exists(inputs))},
         rare=rare,
+    )
+
+
+def _told_of_failures(batches: QuerySet[Any]) -> Preview:
+    return _told(
+        batches,
+        ENDED & Q(failed__gt=0),
+        {
+            "good results, which are kept": F("completed"),
+            "failed lines to choose from": F("failed"),
+        },
     )
 
 
@@ -55,17 +73,13 @@ def _requeue_all(batch: Batch, act: Act) -> None:
     lifecycle.requeue(batch, actor=act.operator, reason=act.reason, rerun=Rerun(everything=True))
 
 
-REQUEUE = Verb(
+REQUEUE = _requeueing(
     name="requeue failed lines",
     button="Requeue failed",
     asks="Requeue the failed lines of {objects}",
-    done="requeued",
     explains="Failed and unfinished lines run again, in a new window; good results and the id stay. A batch without "
     "such lines, or whose input file is gone, is refused.",
-    model=Batch,
-    permission="batches.requeue_batch",
     do=_requeue,
-    refusals=REFUSALS,
     preview=lambda batches: _told(
         batches,
         ENDED & ~Q(failed=0, total__gt=0),
@@ -74,17 +88,13 @@ REQUEUE = Verb(
     ),
     applies=lambda batch: _has_failures(batch) or (_has_ended(batch) and not batch.total),
 )
-REQUEUE_ALL = Verb(
+REQUEUE_ALL = _requeueing(
     name="requeue all lines",
     button="Requeue all",
     asks="Requeue all lines of {objects}",
-    done="requeued",
     explains="Every line runs again, those with a good result too, in a new window. The upstream is paid twice for "
     "them; earlier result files stay until they expire.",
-    model=Batch,
-    permission="batches.requeue_batch",
     do=_requeue_all,
-    refusals=REFUSALS,
     preview=lambda batches: _told(
         batches,
         ENDED,
@@ -129,25 +139,14 @@ def _requeue_some(batch: Batch, act: Act, rerun: Rerun) -> str:
     return f"requeued {number(again)} of {number(before)} failed lines"
 
 
-REQUEUE_CAUSES = Verb(
+REQUEUE_CAUSES = _requeueing(
     name="requeue lines by cause",
     button="Requeue by cause",
     asks="Requeue lines of {objects} by cause",
-    done="requeued",
     explains="The lines that failed of the causes you choose run again, in a new window. All other results stay, those "
     "of other failures too.",
-    model=Batch,
-    permission="batches.requeue_batch",
     do=_requeue_causes,
-    refusals=REFUSALS,
-    preview=lambda batches: _told(
-        batches,
-        ENDED & Q(failed__gt=0),
-        {
-            "good results, which are kept": F("completed"),
-            "failed lines to choose from": F("failed"),
-        },
-    ),
+    preview=_told_of_failures,
     applies=_has_failures,
     form=CausesForm,
 )
@@ -210,24 +209,13 @@ def _requeue_lines(batch: Batch, act: Act) -> str:
     return _requeue_some(batch, act, Rerun(lines=choosing.places(batch, numbers)))
 
 
-REQUEUE_LINES = Verb(
+REQUEUE_LINES = _requeueing(
     name="requeue chosen lines",
     button="Requeue lines",
     asks="Requeue chosen lines of {objects}",
-    done="requeued",
     explains="The failed lines that you name run again, in a new window. All other results stay.",
-    model=Batch,
-    permission="batches.requeue_batch",
     do=_requeue_lines,
-    refusals=REFUSALS,
-    preview=lambda batches: _told(
-        batches,
-        ENDED & Q(failed__gt=0),
-        {
-            "good results, which are kept": F("completed"),
-            "failed lines to choose from": F("failed"),
-        },
-    ),
+    preview=_told_of_failures,
     applies=_has_failures,
     form=LinesForm,
     is_for_one=True,

@@ -40,10 +40,10 @@ def export(request: HttpRequest, rows: Any, told: str) -> StreamingHttpResponse:
     if len(found) > acts.MOST:
         raise acts.TooMany
     with transaction.atomic():
-        acts.record_all(
+        acts.record(
             acts.By.request(request),
             "export batches",
-            found,
+            *found,
             outcome="exported",
             parameters={"chosen": told},
         )
