@@ -5,7 +5,6 @@ the shards that a page needs, and at most LOOKS of them.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 from collections import Counter
@@ -16,11 +15,9 @@ import msgspec
 from django.db.models import Q, QuerySet, Sum
 
 from batches import journal
-from batches.executor.lines import MESSAGES, Code, Request, parse_shard
-from batches.journal import Kept
+from batches.executor.lines import MESSAGES, Code
+from batches.journal import Input, Kept
 from batches.models import Batch, Segment, Shard
-from files.content import Part, open_file, parts_of
-from files.models import File
 from files.storage import Missing
 
 LOOKS = 100  # shards that one page looks into
@@ -104,13 +101,13 @@ def lines(batch: Batch, wanted: Wanted = EVERY, start: Place = Place(), limit: i
     """The first `limit` wanted lines from `start` on, as far as one look goes."""
     found: list[LineRow] = []
     shards = _shards(batch, wanted).filter(number__gte=start.shard).order_by("number")
-    requests, looks = _Input(batch), 0
+    source, looks = Input(batch.input_file_id), 0
     for shard, before in _numbered(batch, shards):
         if looks >= LOOKS:
             return Page(found, Place(shard.number))
         looks += 1 if shard.state == Shard.State.DONE else OPEN_LOOKS
         first = start.index if shard.number == start.shard else 0
-        for line in _lines_of(shard, before, requests):
+        for line in _lines_of(shard, before, source):
             if line.place.index >= first and wanted.fits(line):
                 if len(found) == limit:
                     return Page(found, line.place)
@@ -148,9 +145,9 @@ def _numbered(batch: Batch, shards: QuerySet[Shard]) -> Iterator[tuple[Shard, in
             return
 
 
-def _lines_of(shard: Shard, before: int, requests: "_Input") -> Iterator[LineRow]:
+def _lines_of(shard: Shard, before: int, source: Input) -> Iterator[LineRow]:
     kept = _kept(shard)
-    open_ids = {} if len(kept) == shard.lines else _open_ids(shard, set(kept), requests)
+    open_ids = {} if len(kept) == shard.lines else _open_ids(shard, set(kept), source)
     state = OPEN_STATES[Shard.State(shard.state)]
     for index in range(shard.lines):
         place, number = Place(shard.number, index), before + index + 1
@@ -184,34 +181,12 @@ def _row(place: Place, number: int, kept: Kept) -> LineRow:
     )
 
 
-def _open_ids(shard: Shard, done: set[int], requests: "_Input") -> dict[int, str]:
+def _open_ids(shard: Shard, done: set[int], source: Input) -> dict[int, str]:
     try:
-        found = requests.read(shard, done)
+        found = source.requests(shard, done)
     except Missing:
         return {}
     return {request.index: custom_id_of(request.custom_id) for request in found}
-
-
-class _Input:
-    """The input file of a batch. It is asked once for the parts it is made of, however many shards are read."""
-
-    def __init__(self, batch: Batch) -> None:
-        # The row is not needed, and may be gone. Without a time it would ask the database for one.
-        self._file = File(pk=batch.input_file_id, created_at=batch.created_at)
-
-    @functools.cached_property
-    def _parts(self) -> list[Part]:
-        return parts_of(self._file)
-
-    def read(self, shard: Shard, skip: set[int]) -> list[Request]:
-        """The requests of a shard. Raises Missing."""
-        self._file.bytes = shard.end
-        with open_file(self._file, shard.start, shard.end - shard.start, self._parts) as stream:
-            content = stream.read()
-        try:
-            return parse_shard(content, shard.first_line, skip)
-        except ValueError as error:
-            raise Missing(str(error)) from error
 
 
 def custom_id_of(custom_id: bytes) -> str:
@@ -327,20 +302,20 @@ def line(batch: Batch, place: Place) -> LineDetail | None:
     if shard is None or place.index >= shard.lines:
         return None
     before = batch.shards.filter(number__lt=place.shard).aggregate(n=Sum("lines", default=0))["n"]
-    requests = _Input(batch)
-    row = next(row for row in _lines_of(shard, before, requests) if row.place.index == place.index)
+    source = Input(batch.input_file_id)
+    row = next(row for row in _lines_of(shard, before, source) if row.place.index == place.index)
     kept = _kept(shard).get(place.index)
     try:
         answer = journal.read_line(kept) if kept else None
     except Missing:
         answer = None
-    return LineDetail(row, _request(shard, place, requests), answer)
+    return LineDetail(row, _request(shard, place, source), answer)
 
 
-def _request(shard: Shard, place: Place, requests: _Input) -> bytes | None:
+def _request(shard: Shard, place: Place, source: Input) -> bytes | None:
     others = set(range(shard.lines)) - {place.index}
     try:
-        (request,) = requests.read(shard, others)
+        (request,) = source.requests(shard, others)
     except (Missing, ValueError):
         return None
     return request.body

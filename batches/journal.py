@@ -7,9 +7,10 @@ epoch of the shard: an owner whose lease was taken over changes nothing.
 
 import dataclasses
 import datetime
+import functools
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +23,8 @@ from batches import hints, traffic
 from batches.executor.lines import Code, Entry, Request, Result, closing_line, parse_shard
 from batches.models import USAGE, Batch, Segment, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
-from files.content import open_file, store
-from files.models import Blob, File
+from files.content import Part, open_parts, parts_of, store
+from files.models import Blob
 from files.storage import Missing, Reader, storage
 
 ENGINE = "engine"
@@ -48,20 +49,31 @@ def answered(shard: Shard) -> set[int]:
     return {kept.entry.index for kept in kept_lines(shard)}
 
 
-def unanswered(shard: Shard, input_file_id: str) -> list[Request]:
-    """The shard's request lines that have no result yet, read from the input file.
+class Input:
+    """The requests of an input file. It is asked once for its parts, however many shards are read."""
 
-    Raises files.storage.Missing when the storage has lost them.
-    """
-    file = File(pk=input_file_id, bytes=shard.end)
-    with open_file(file, shard.start, shard.end - shard.start) as stream:
-        lines = stream.read()
-    if len(lines) != shard.end - shard.start:
-        raise Missing(f"The input of {shard} is not in the storage.")
-    try:
-        return parse_shard(lines, shard.first_line, answered(shard))
-    except ValueError as error:
-        raise Missing(f"The input of {shard} has changed in the storage: {error}") from error
+    def __init__(self, file_id: str) -> None:
+        self._file_id = file_id
+
+    @functools.cached_property
+    def _parts(self) -> list[Part]:
+        return parts_of(self._file_id)
+
+    def requests(self, shard: Shard, skip: Container[int]) -> list[Request]:
+        """The shard's requests, but those whose index is in `skip`. Raises files.storage.Missing."""
+        with open_parts(self._parts, shard.start, shard.end) as stream:
+            lines = stream.read()
+        if len(lines) != shard.end - shard.start:
+            raise Missing(f"The input of {shard} is not in the storage.")
+        try:
+            return parse_shard(lines, shard.first_line, skip)
+        except ValueError as error:
+            raise Missing(f"The input of {shard} has changed in the storage: {error}") from error
+
+
+def unanswered(shard: Shard, input_file_id: str) -> list[Request]:
+    """The shard's request lines that have no result yet. Raises files.storage.Missing when the storage has lost them."""
+    return Input(input_file_id).requests(shard, answered(shard))
 
 
 def lost_requests(shard: Shard) -> list[Request]:

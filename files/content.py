@@ -52,20 +52,24 @@ def save_file(file: File, blobs: Sequence[Blob]) -> File:
 Part = tuple[str, int, int]  # of a file: the key of an object, where it begins in it, its bytes
 
 
-def parts_of(file: File) -> list[Part]:
-    return list(file.parts.order_by("number").values_list("blob_id", "start", "bytes"))
+def parts_of(file_id: str) -> list[Part]:
+    """The parts of a file, in their order; also of one whose row is gone, as long as they are there."""
+    parts = FilePart.objects.filter(file=file_id).order_by("number")
+    return list(parts.values_list("blob_id", "start", "bytes"))
 
 
-def open_file(
-    file: File, start: int = 0, length: int | None = None, parts: Sequence[Part] | None = None
-) -> "FileStream":
+def open_file(file: File, start: int = 0, length: int | None = None) -> "FileStream":
     """Open `length` bytes of a file from `start` as one stream, reading nothing of what is before.
 
-    parts: the file's `parts_of`, if they are at hand.
     Raises Missing, here or while reading, when the storage has lost some of them.
     """
     end = file.bytes if length is None else min(start + length, file.bytes)
-    return FileStream(_ranges(parts_of(file) if parts is None else parts, start, end))
+    return open_parts(parts_of(file.pk), start, end)
+
+
+def open_parts(parts: Sequence[Part], start: int, end: int) -> "FileStream":
+    """Open the bytes from `start` to before `end`, or as many of them as there are. Raises as `open_file`."""
+    return FileStream(_ranges(parts, start, end))
 
 
 def blocks(

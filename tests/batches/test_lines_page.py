@@ -228,7 +228,6 @@ def test_a_role_opens_what_it_may(role: str, ended: Batch) -> None:
     client, (may_read, _) = logged_in(in_role(role)), ROLES[role]
     pages = {
         page_of(ended): True,
-        page_of(ended).replace("/change/", "/live/"): True,
         page_of(ended).replace("/change/", "/lines/"): True,
         page_of(ended).replace("/change/", "/lines/0.0/"): may_read,
         page_of(ended).replace("/change/", "/history/"): role != "viewer",
@@ -243,6 +242,6 @@ def test_a_role_opens_what_it_may(role: str, ended: Batch) -> None:
 def test_who_may_not_look_at_batches_sees_none(ended: Batch) -> None:
     client = with_permissions("batches.view_content", "batches.cancel_batch")
 
-    for what in ("change", "live", "lines", "lines/0.0", "do/cancel-batches"):
+    for what in ("change", "lines", "lines/0.0", "do/cancel-batches"):
         path = page_of(ended).replace("/change/", f"/{what}/")
         assert client.get(path).status_code == 403

@@ -14,7 +14,7 @@ from batches.executor.lines import Result, answer_line
 from batches.executor.transport import Answer
 from batches.models import Batch, Segment, Status, Transition
 from batches.verification import verify
-from files.content import save_blob, store
+from files.content import open_file, save_blob, store
 from files.models import Blob, File
 from files.storage import storage
 from tests.batches.factories import (
@@ -52,7 +52,7 @@ def broken(batch: Batch) -> str:
 def rewrite(batch: Batch, name: str, change: Callable[[list[bytes]], list[bytes]]) -> None:
     """Write a result file anew, with other lines."""
     file = getattr(batch, name)
-    lines = b"".join(journal.open_file(file)).splitlines(keepends=True)
+    lines = b"".join(open_file(file)).splitlines(keepends=True)
     content = b"".join(change(lines))
     blob = save_blob(store(content))
     first = file.parts.order_by("number")[0]

@@ -223,7 +223,7 @@ def test_the_lines_of_a_batch_that_was_cut_short(wire: Wire, service: Stack, end
     batch_id = wire.submit(request_lines(2))
     wire.wait(batch_id, "in_progress")
     if end == "expired":
-        service.installation.manage("expire_batches", batch_id)
+        service.installation.manage("expire_batches", batch_id, "--reason", "a test")
     else:
         wire.ask("POST", f"/v1/batches/{batch_id}/cancel", b"")
     batch = wire.wait(batch_id, end)

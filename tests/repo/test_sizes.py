@@ -17,6 +17,7 @@ PACKAGES = (
     "simulator",
     "tools",
     "benchmarks",
+    "tests",
 )
 FILE_LINES = 400
 FUNCTION_LINES = 50
