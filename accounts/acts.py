@@ -3,11 +3,12 @@
 import datetime
 from typing import Any
 
+from django import forms
 from django.db.models import Count, QuerySet
 
 from accounts.models import Account, ApiKey, ExternalUser
 from api.clock import database_now
-from console.acts import Preview, Refused, Verb
+from console.acts import Preview, Questions, Refused, Verb
 from console.models import Act
 
 LATELY = datetime.timedelta(days=1)
@@ -131,4 +132,71 @@ REINSTATE_USER = Verb(
     do=_reinstate,
     preview=lambda users: _told_of_users(users, suspended=True),
     applies=lambda user: not user.is_active,
+)
+
+
+# Limits
+
+
+MOST_OF_A_LIMIT = 2**53 - 1  # what JSON and JavaScript still count exactly
+
+
+class LimitsForm(Questions):
+    """Both limits at once; with one row, those that it has stand there already."""
+
+    queued_requests = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MOST_OF_A_LIMIT,
+        label="Queued requests",
+        help_text="Requests of their batches that have no answer yet. Empty: no limit.",
+    )
+    stored_bytes = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MOST_OF_A_LIMIT,
+        label="Stored bytes",
+        help_text="Of all their files, results too. Empty: no limit.",
+    )
+
+    def about(self, rows: QuerySet[Any]) -> None:
+        found = list(rows.values_list("max_queued_requests", "max_stored_bytes")[:2])
+        if len(found) == 1:
+            now = dict(zip(("queued_requests", "stored_bytes"), found[0], strict=True))
+            self.initial = {**now, **(self.initial or {})}
+
+
+def _limit(one: Account | ExternalUser, act: Act) -> str:
+    limits = act.parameters
+    one.limit(queued_requests=limits["queued_requests"], stored_bytes=limits["stored_bytes"])
+    names = {"queued_requests": "queued requests", "stored_bytes": "stored bytes"}
+    told = [f"{limits[key]:,} {name}" for key, name in names.items() if limits[key] is not None]
+    return f"limited to {' and '.join(told)}" if told else "no limit any more"
+
+
+LIMITS_EXPLAINED = (
+    "A batch whose requests do not fit fails while it is checked, with token_limit_exceeded; an upload that does not "
+    "fit gets 403, storage_limit_reached. What there is stays, and goes on."
+)
+LIMIT = Verb(
+    name="limit accounts",
+    button="Limits",
+    asks="Set the limits of {objects}",
+    done="limited",
+    explains=f"They count what belongs to external users of the account, too. {LIMITS_EXPLAINED}",
+    model=Account,
+    permission="accounts.limit_account",
+    do=_limit,
+    form=LimitsForm,
+)
+LIMIT_USER = Verb(
+    name="limit external users",
+    button="Limits",
+    asks="Set the limits of {objects}",
+    done="limited",
+    explains=LIMITS_EXPLAINED,
+    model=ExternalUser,
+    permission="accounts.limit_externaluser",
+    do=_limit,
+    form=LimitsForm,
 )

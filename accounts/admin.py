@@ -50,7 +50,7 @@ class AccountAdmin(Page):
     search_help_text = "Name"
     ordering = ["name"]
     fields = ["name"]
-    verbs = [acts.SUSPEND, acts.REINSTATE]
+    verbs = [acts.LIMIT, acts.SUSPEND, acts.REINSTATE]
     grants = ("view", "add", "change")
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> list[Any]:
@@ -220,7 +220,7 @@ class ExternalUserAdmin(Look):
     fields = ["account", "external_id", "state", "created"]
     readonly_fields = ["state", "created"]
     ordering = ["-id"]
-    verbs = [acts.SUSPEND_USER, acts.REINSTATE_USER]
+    verbs = [acts.LIMIT_USER, acts.SUSPEND_USER, acts.REINSTATE_USER]
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
         return rows.filter(begins_with("external_id", text))

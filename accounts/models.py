@@ -20,11 +20,36 @@ from api.prepared import Given, Prepared
 KEY_PREFIX = "lsk_"
 SCOPES = ("files:read", "files:write", "batches:read", "batches:write")
 SECRET = re.compile(r"lsk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
+# What whoever found a key knows of its account, in the order of the columns.
+KNOWN_OF_ACCOUNT = ["id", "max_stored_bytes", "name", "is_active"]
 LAST_USED_RESOLUTION = datetime.timedelta(minutes=1)
 
 
-class Account(models.Model):
-    """A tenant. Keys come and go; what they made belongs to the account."""
+class Limited(models.Model):
+    """Base of those whose use is limited: without a number there is no limit."""
+
+    max_queued_requests = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Requests of their batches that have no answer yet."
+    )
+    max_stored_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Of all their files; an upload beyond it is refused."
+    )
+
+    class Meta:
+        abstract = True
+
+    def limit(self, *, queued_requests: int | None, stored_bytes: int | None) -> None:
+        """Set both limits. What is beyond them already stays, and nothing comes to it."""
+        type(self)._default_manager.filter(pk=self.pk).update(
+            max_queued_requests=queued_requests, max_stored_bytes=stored_bytes
+        )
+
+
+class Account(Limited):
+    """A tenant. Keys come and go; what they made belongs to the account.
+
+    Its limits count what belongs to its external users, too.
+    """
 
     name = models.CharField(max_length=200, unique=True)
     is_active = models.BooleanField(
@@ -33,7 +58,10 @@ class Account(models.Model):
     created_at = models.DateTimeField(default=database_now, editable=False)
 
     class Meta:
-        permissions = [("suspend_account", "Can suspend and reinstate accounts")]
+        permissions = [
+            ("suspend_account", "Can suspend and reinstate accounts"),
+            ("limit_account", "Can set limits of accounts"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -48,7 +76,7 @@ class Account(models.Model):
         return bool(type(self).objects.filter(pk=self.pk, is_active=False).update(is_active=True))
 
 
-class ExternalUser(models.Model):
+class ExternalUser(Limited):
     """One user of a caller's own, known by the caller's id for them; made on first use."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="external_users")
@@ -61,7 +89,10 @@ class ExternalUser(models.Model):
     created_at = models.DateTimeField(default=database_now, editable=False)
 
     class Meta:
-        permissions = [("suspend_externaluser", "Can suspend and reinstate external users")]
+        permissions = [
+            ("suspend_externaluser", "Can suspend and reinstate external users"),
+            ("limit_externaluser", "Can set limits of external users"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["account", "external_id"], name="one_external_user")
         ]
@@ -89,6 +120,22 @@ class Owner:
     account: Account
     external_user: ExternalUser | None = None
 
+    def limits(self, name: str) -> "list[tuple[Limited, int]]":
+        """Whoever of the two has a limit of this name, and the limit.
+
+        In a transaction: their rows are locked until its end, so that of two who come at once the later one counts
+        the earlier one's. Nothing is asked for who had no limit when the row was read.
+        """
+        found: list[tuple[Limited, int]] = []
+        for one in (self.account, self.external_user):
+            if one is None or getattr(one, name) is None:
+                continue
+            rows = type(one)._default_manager.filter(pk=one.pk, **{f"{name}__isnull": False})
+            limit = rows.select_for_update(no_key=True).values_list(name, flat=True).first()
+            if limit is not None:
+                found.append((one, limit))
+        return found
+
 
 class OwnedQuerySet(models.QuerySet[Any]):
     def owned_by(self, owner: Owner) -> Self:
@@ -96,6 +143,11 @@ class OwnedQuerySet(models.QuerySet[Any]):
         if owner.external_user is None:
             return self.filter(account=owner.account, external_user__isnull=True)
         return self.filter(account=owner.account, external_user=owner.external_user)
+
+    def of(self, holder: Limited) -> Self:
+        """All rows of an account, those of its external users too; or all of an external user."""
+        field = "account" if isinstance(holder, Account) else "external_user"
+        return self.filter(**{field: holder})
 
     def owners(self, most: int) -> dict[str, int]:
         """How many of the rows each owner has, of those `most` who have the most."""
@@ -160,15 +212,18 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             return None
         key: ApiKey = found
         key.found_at = found.asked_at or timezone.now()
-        account = (found.account_id, found.account_name, found.account_on)
-        key.account = Account.from_db(self.db, ["id", "name", "is_active"], account)
+        account = (found.account_id, found.account_room, found.account_name, found.account_on)
+        key.account = Account.from_db(self.db, KNOWN_OF_ACCOUNT, account)
         return key if key.is_live(key.found_at) else None
 
 
 # One query tells the key, its account and the time: it is asked at every request.
 _key_of: Prepared[Any] = Prepared(
     lambda: ApiKey.objects.filter(prefix=Given("prefix")).annotate(
-        account_name=F("account__name"), account_on=F("account__is_active"), asked_at=DatabaseNow()
+        account_name=F("account__name"),
+        account_on=F("account__is_active"),
+        account_room=F("account__max_stored_bytes"),
+        asked_at=DatabaseNow(),
     )
 )
 

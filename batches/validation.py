@@ -39,12 +39,14 @@ def validate(batch_id: str) -> None:
 
     Safe to run at any time and by many at once: one of them works, and only the state's own move counts.
     """
-    batch = Batch.objects.select_related("account", "held_file").get(pk=batch_id)
+    batch = Batch.objects.select_related("account", "external_user", "held_file").get(pk=batch_id)
     if batch.status != Status.VALIDATING or not batch.claim_step(STEP_SECONDS):
         return
     try:
         plan = _check_file(batch)
         with transaction.atomic():
+            if isinstance(plan, Plan) and (refused := _refuse_queued(batch, plan)):
+                plan = [refused]
             if isinstance(plan, list):
                 errors = [problem.to_dict() for problem in plan]
                 batch.move(Status.FAILED, actor=ACTOR, errors=errors)
@@ -71,6 +73,23 @@ class Cut:
     start: int
     end: int = 0
     lines: int = 0
+
+
+def _refuse_queued(batch: Batch, plan: Plan) -> Problem | None:
+    """Why these requests are beyond a limit of the owner's: in OpenAI's words, which clients wait and try again at."""
+    for holder, limit in batch.owner.limits("max_queued_requests"):
+        queued = Batch.objects.of(holder).queued_requests()
+        if queued + plan.total <= limit:
+            continue
+        text = (
+            f"Enqueued request limit reached for {plan.model} in {holder}. Limit: {limit} enqueued requests; "
+            f"{queued} are enqueued, and this batch has {plan.total}. "
+        )
+        if plan.total > limit:
+            return Problem("token_limit_exceeded", text + "Split it into several batches.")
+        later = "Please try again once some in_progress batches have been completed."
+        return Problem("token_limit_exceeded", text + later)
+    return None
 
 
 def _start(batch: Batch, plan: Plan) -> None:

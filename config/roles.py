@@ -34,6 +34,8 @@ VIEWER = frozenset(
     }
 )
 OPERATOR = VIEWER | {
+    "accounts.limit_account",
+    "accounts.limit_externaluser",
     "accounts.revoke_apikey",
     "accounts.suspend_account",
     "accounts.suspend_externaluser",

@@ -17,6 +17,7 @@ from console.text import ago, number, visible
 
 CELL_CHARS = 60
 ID_CHARS = 15  # batch_ and nine digits tell any two apart
+NEARLY_ALL = 0.9  # of a limit
 EMPTY = "\u2013"  # a dash
 
 
@@ -112,6 +113,19 @@ def progress_cell(progress: Progress, live: str = "", left: str = "") -> SafeStr
         progress.rest_text,
         followed(live and f"{live}.left"),
         left,
+    )
+
+
+def use_bar(used: int, limit: int) -> SafeString:
+    """How much of a limit is used; it changes colour when nearly all of it is."""
+    share = min(1.0, used / limit) if limit else 1.0
+    return format_html(
+        '<svg class="bar" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" aria-label="{} of the limit used">'
+        '<rect class="{}" width="{}" height="1"/></svg>',
+        BOX,
+        f"{share:.0%}",
+        "failed" if share >= NEARLY_ALL else "done",
+        round(share * BOX),
     )
 
 

@@ -3,7 +3,7 @@
 import datetime
 
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, Sum
 
 from accounts.models import Owned, OwnedQuerySet
 from api.clock import database_now
@@ -55,6 +55,10 @@ class FileQuerySet(OwnedQuerySet):
     def live(self, now: datetime.datetime) -> "FileQuerySet":
         return self.exclude(expires_at__lte=now)
 
+    def stored_bytes(self) -> int:
+        """Of all of the rows, also of those that have expired and are still there."""
+        return int(self.order_by().aggregate(bytes=Sum("bytes", default=0))["bytes"])
+
 
 class File(Owned):
     """A file a caller uploaded or a batch produced: an ordered list of parts."""
@@ -79,6 +83,13 @@ class File(Owned):
             models.Index(fields=["account", "-created_at", "-id"], name="file_of_account"),
             models.Index(fields=["external_user", "-created_at", "-id"], name="file_of_user"),
             models.Index(fields=["purpose", "-created_at", "-id"], name="file_of_purpose"),
+            # What an owner stores is summed up from these alone.
+            models.Index(fields=["account", "bytes"], name="file_bytes_of_account"),
+            models.Index(
+                fields=["external_user", "bytes"],
+                name="file_bytes_of_user",
+                condition=Q(external_user__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

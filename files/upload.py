@@ -12,13 +12,13 @@ from django.http import HttpRequest
 
 from accounts.models import Owner
 from api.clock import database_now
-from api.errors import ApiError, TooLarge, UnsupportedType, missing_parameter
+from api.errors import ApiError, Forbidden, TooLarge, UnsupportedType, missing_parameter
 from api.limits import FILENAME_BYTES, FORM_OVERHEAD_BYTES
 from files.content import save_blob, save_file
 from files.models import File, Purpose
 from files.multipart import Part, read_parts
 from files.serializers import UploadSerializer
-from files.storage import Stored, Writer
+from files.storage import Stored, Writer, storage
 
 FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"  # contract.md 5.2
@@ -72,8 +72,19 @@ def receive(request: HttpRequest, writer: Writer) -> Upload:
     return _checked(form)
 
 
+def check_room(owner: Owner, size: int) -> None:
+    """Raise Forbidden if so many bytes more are beyond a limit of the owner's. Until the transaction ends, nobody
+    else fills the room that there is.
+    """
+    for holder, limit in owner.limits("max_stored_bytes"):
+        used = File.objects.of(holder).stored_bytes()
+        if used + size > limit:
+            text = f"{holder} may store {limit} bytes, and {used} are stored. Delete files, or ask your operator."
+            raise Forbidden(text, code="storage_limit_reached", param="file")
+
+
 def save(owner: Owner, upload: Upload, stored: Stored) -> File:
-    """Write the rows of a file whose bytes are durable."""
+    """Write the rows of a file whose bytes are durable. Raises Forbidden, and the bytes are gone, if there is no room."""
     created_at = database_now()
     seconds = upload.expires_after_seconds
     if seconds is None and upload.purpose == Purpose.BATCH:
@@ -87,8 +98,13 @@ def save(owner: Owner, upload: Upload, stored: Stored) -> File:
         created_at=created_at,
         expires_at=None if seconds is None else created_at + datetime.timedelta(seconds=seconds),
     )
-    with transaction.atomic():
-        return save_file(file, [save_blob(stored)])
+    try:
+        with transaction.atomic():
+            check_room(owner, stored.bytes)
+            return save_file(file, [save_blob(stored)])
+    except Forbidden:
+        storage().delete(stored.key)
+        raise
 
 
 def label(filename: str) -> str:

@@ -3,12 +3,14 @@
 They are those of `accounts`, which knows no batches, with what only this app can add.
 """
 
+import dataclasses
 import datetime
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
 from django.http import HttpRequest
 
 from accounts.admin import AccountAdmin, ExternalUserAdmin
@@ -18,7 +20,8 @@ from batches.admin.graphs import TONES, list_url
 from batches.admin.status import state_of
 from batches.models import TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
-from console.text import number
+from console.text import number, size
+from files.models import File
 
 DAYS = 30
 FAILING = 5  # batches with failures that are shown
@@ -27,11 +30,34 @@ USED = ("completed", "failed", "input_tokens", "output_tokens")
 DAY = datetime.timedelta(days=1)
 
 
-def _shown(owner: Q, chosen: dict[str, str], now: datetime.datetime) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a limit is used, as it is written, and where the rows behind it are."""
+
+    name: str
+    written: Callable[[float], str]
+    used: int
+    limit: int | None
+    url: str
+
+    @property
+    def used_text(self) -> str:
+        return self.written(self.used)
+
+    @property
+    def limit_text(self) -> str:
+        return "no limit" if self.limit is None else f"of {self.written(self.limit)}"
+
+
+def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
     """What the page of an owner shows. chosen: the filters of the lists that have the rows behind it."""
+    now = row.seen_at
     batches: Any = Batch.objects.filter(owner)
-    active = batches.exclude(status__in=TERMINAL).order_by().values_list("status")
-    counts = dict(active.annotate(Count("pk")))
+    active = batches.active().order_by().values_list("status")
+    left = Sum(F("total") - F("completed") - F("failed"))
+    found = list(active.annotate(Count("pk"), left=left))
+    counts = {status: count for status, count, _ in found}
+    queued, stored = sum(lines for _, _, lines in found), File.objects.filter(owner).stored_bytes()
     states = [
         (number(counts[status]) if status in counts else "", Status(status).label, url)
         for status in Status
@@ -50,19 +76,25 @@ def _shown(owner: Q, chosen: dict[str, str], now: datetime.datetime) -> dict[str
             number(sum(counts.values())),
             list_url("batches_batch", state="active", **chosen),
         ),
+        "limits": [
+            Use(
+                "Queued requests",
+                number,
+                queued,
+                row.max_queued_requests,
+                list_url("batches_batch", state="active", **chosen),
+            ),
+            Use("Stored", size, stored, row.max_stored_bytes, list_url("files_file", **chosen)),
+        ],
         "failing": [(batch, state_of(batch)) for batch in failing],
         "failures": list_url("batches_batch", state="failures", **chosen),
         "usage": [
             (
-                "24 hours",
-                _sum(hours, now - DAY),
-                list_url("batches_ownerhour", since="day", **chosen),
-            ),
-            (
-                "30 days",
-                _sum(hours, now - DAYS * DAY),
-                list_url("batches_ownerhour", since="month", **chosen),
-            ),
+                text,
+                _sum(hours, now - days * DAY),
+                list_url("batches_ownerhour", since=since, **chosen),
+            )
+            for text, days, since in (("24 hours", 1, "day"), ("30 days", DAYS, "month"))
         ],
         "chart": _days(hours, now, chosen),
     }
@@ -100,7 +132,7 @@ class AccountPage(AccountAdmin):
     change_form_template = "batches/owner.html"
 
     def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        shown = _shown(Q(account=row), {"account": row.name}, row.seen_at)
+        shown = _shown(row, Q(account=row), {"account": row.name})
         shown["users"] = list_url("accounts_externaluser", account=row.name)
         if request.user.has_perm("accounts.view_apikey"):
             keys = ApiKey.objects.filter(account=row).order_by("revoked_at", "-created_at")[:KEYS]
@@ -116,4 +148,4 @@ class ExternalUserPage(ExternalUserAdmin):
 
     def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         chosen = {"account": row.account.name, "user": row.external_id}
-        return _shown(Q(account=row.account_id, external_user=row), chosen, row.seen_at)
+        return _shown(row, Q(account=row.account_id, external_user=row), chosen)

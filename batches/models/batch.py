@@ -4,7 +4,7 @@ import datetime
 from typing import Any, Self
 
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 
 from accounts.models import Owned, OwnedQuerySet
 from api.clock import database_now
@@ -76,6 +76,11 @@ class BatchQuerySet(OwnedQuerySet):
     def overdue(self, now: datetime.datetime) -> Self:
         """Batches whose window has closed and that still wait for their end by the clock."""
         return self.filter(status__in=(Status.VALIDATING, Status.IN_PROGRESS), expires_at__lte=now)
+
+    def queued_requests(self) -> int:
+        """How many requests of the rows are to be answered yet."""
+        left = Sum(F("total") - F("completed") - F("failed"), default=0)
+        return int(self.active().order_by().aggregate(left=left)["left"])
 
     def unattended(self, now: datetime.datetime) -> Self:
         """Batches whose present step nobody is working on."""
