@@ -126,6 +126,7 @@ def test_a_batch_waits_while_it_is_paused(
     expect(part(screen, batch, "paused")).to_be_visible()
     expect(part(screen, batch, "left")).to_have_text("waits to be resumed")
     screen.page.get_by_role("link", name="Paused").click()
+    screen.page.wait_for_url("**state=paused**")  # a click waits for no page
     upstream.set(latency=0.0)
     act(screen, "Resume", "Resume 1 batch", "night")
 

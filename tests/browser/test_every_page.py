@@ -124,8 +124,9 @@ def test_the_api_reference_breaks_none_of_its_own_rules(show: Show) -> None:
     assert screen.troubles() == []
 
 
-def test_a_stranger_sees_the_same_care(show: Show) -> None:
-    screen = show(None)
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_a_stranger_sees_the_same_care(phone: bool, show: Show) -> None:
+    screen = show(None, phone=phone)
 
     assert flaws(screen, reverse("admin:login")) == []
 

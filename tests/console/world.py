@@ -50,6 +50,8 @@ def populate() -> None:
         ExternalUser.objects.create(account=account, external_id=external_id)
         for account, external_id in ((plain, "alice"), (plain, EVIL), (evil, TURNED[:100]))
     ]
+    plain.limit(queued_requests=200_000, stored_bytes=None)
+    users[0].limit(queued_requests=50_000, stored_bytes=2_000_000)
     _keys(plain, now)
     upstream = make_upstream(name="vllm", served_models=["llama-3.1-8b"], limit=512)
     make_upstream(name=EVIL).pause(f"operator anna: {EVIL}")
