@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Q, Sum, Value
 from django.http import HttpRequest
 
 from accounts.admin import AccountAdmin, ExternalUserAdmin
@@ -20,9 +20,11 @@ from batches.admin.graphs import TONES, list_url
 from batches.admin.status import state_of
 from batches.models import TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
+from console.finding import together
 from console.text import number, size
 from files.models import File
 
+STORED = "stored"  # beside the states
 DAYS = 30
 FAILING = 5  # batches with failures that are shown
 KEYS = 20
@@ -49,15 +51,27 @@ class Use:
         return "no limit" if self.limit is None else f"of {self.written(self.limit)}"
 
 
+def _held(owner: Q) -> tuple[dict[str, int], int, int]:
+    """How many batches are in each state that is no end, the requests they have queued, and the bytes that are stored."""
+    batches: Any = Batch.objects.filter(owner)
+    active = batches.active().order_by().values_list("status")
+    files: Any = File.objects.filter(owner).order_by().values_list(Value(STORED))
+    left = Sum(F("total") - F("completed") - F("failed"))
+    parts = [
+        active.annotate(rows=Count("pk"), sum=left),
+        files.annotate(rows=Count("pk"), sum=Sum("bytes", default=0)),
+    ]
+    found = {kind: (rows, int(total)) for kind, rows, total in together(parts)}
+    _, stored = found.pop(STORED, (0, 0))
+    counts = {status: rows for status, (rows, _) in found.items()}
+    return counts, sum(requests for _, requests in found.values()), stored
+
+
 def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
     """What the page of an owner shows. chosen: the filters of the lists that have the rows behind it."""
     now = row.seen_at
     batches: Any = Batch.objects.filter(owner)
-    active = batches.active().order_by().values_list("status")
-    left = Sum(F("total") - F("completed") - F("failed"))
-    found = list(active.annotate(Count("pk"), left=left))
-    counts = {status: count for status, count, _ in found}
-    queued, stored = sum(lines for _, _, lines in found), File.objects.filter(owner).stored_bytes()
+    counts, queued, stored = _held(owner)
     states = [
         (number(counts[status]) if status in counts else "", Status(status).label, url)
         for status in Status
