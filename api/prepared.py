@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.sql import DeleteQuery, UpdateQuery
 
 Row = TypeVar("Row", bound=Model)
 Moment = datetime.datetime | Expression  # a time, or the place of one
+PLAIN = (models.IntegerField, models.CharField, models.ForeignKey)
+PLAIN_TYPES = (int, str, type(None))
 Statement = tuple[str, Sequence[Any]]  # SQL and its parameters, the Givens among them
 
 
@@ -26,13 +28,17 @@ class Given(Expression):
         super().__init__(output_field=kind)
         self.name = name
         self.kind = kind
+        # The database takes numbers and texts as they are, and most values are.
+        self._is_plain = isinstance(kind, PLAIN)
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         return "%s", [self]
 
     def of(self, values: dict[str, Any]) -> Any:
         value = values[self.name]
-        return value if self.kind is None else self.kind.get_db_prep_value(value, connection)
+        if self.kind is None or (self._is_plain and type(value) in PLAIN_TYPES):
+            return value
+        return self.kind.get_db_prep_value(value, connection)
 
 
 class _Prepared(abc.ABC):

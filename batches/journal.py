@@ -8,6 +8,7 @@ epoch of the shard: an owner whose lease was taken over changes nothing.
 import dataclasses
 import datetime
 import functools
+import itertools
 import operator
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -114,14 +115,13 @@ def read_index(segment: Segment) -> Iterator[Kept]:
 
 def _placed(segment: Segment, index: bytes) -> Iterator[tuple[Entry, int]]:
     """The entries of an index, each with where its line begins in the segment's blob."""
-    output, error = 0, segment.output_bytes
-    for entry in _entry.decode_lines(index):
-        if entry.completed:
-            yield entry, output
-            output += entry.bytes
-        else:
-            yield entry, error
-            error += entry.bytes
+    entries: list[Entry] = _entry.decode_lines(index)
+    output = itertools.accumulate([entry.bytes for entry in entries if entry.completed], initial=0)
+    if not segment.failed:
+        return zip(entries, output, strict=False)  # the last one is the end
+    failed = [entry.bytes for entry in entries if not entry.completed]
+    error = itertools.accumulate(failed, initial=segment.output_bytes)
+    return ((entry, next(output if entry.completed else error)) for entry in entries)
 
 
 def causes(segment: Segment) -> dict[str, int]:
@@ -149,7 +149,7 @@ def read_line(kept: Kept) -> bytes:
 
 def record(shard: Shard, attempt: int, results: Sequence[Result], lease_seconds: float) -> bool:
     """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced."""
-    packed = _pack([(result.entry, result.line) for result in results])
+    packed = _pack([result.entry for result in results], [result.line for result in results])
     return _commit(shard, attempt, packed, packed.entries, lease_seconds=lease_seconds)
 
 
@@ -159,10 +159,14 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
     With `advance`, the batch moves to finalizing in the same transaction when this was its last shard.
     """
     old = _segments.all(shard=shard.pk)
-    merged = {place[0].index: place for place in _kept_places(shard, old)}
-    merged |= {result.entry.index: (result.entry, result.line) for result in results}
-    assert len(merged) == shard.lines, f"{shard}: {len(merged)} results of {shard.lines} lines"
-    packed = _pack([merged[index] for index in range(shard.lines)])
+    entries: list[Any] = [None] * shard.lines
+    lines: list[bytes | Kept] = [b""] * shard.lines
+    for entry, line in _kept_places(shard, old):
+        entries[entry.index], lines[entry.index] = entry, line
+    for result in results:
+        entries[result.entry.index], lines[result.entry.index] = result.entry, result.line
+    assert set(map(type, entries)) == {Entry}, f"{shard}: lines without a result"
+    packed = _pack(entries, lines)
     new = [result.entry for result in results]
     return _commit(shard, attempt, packed, new, replaces=old, advance=advance)
 
@@ -170,19 +174,16 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
 # Packing
 
 
-Place = tuple[Entry, bytes | Kept]  # a line that is at hand, or where it lies
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Packed:
-    entries: list[Entry]
+    entries: Sequence[Entry]
     pieces: Iterable[bytes]
     sums: dict[str, int]  # the columns of Segment
     causes: dict[str, int] | None
 
 
-def _kept_places(shard: Shard, old: list[Segment]) -> Iterator[Place]:
-    """The lines that stay: fetched, by whole blobs, while those are small."""
+def _kept_places(shard: Shard, old: list[Segment]) -> Iterator[tuple[Entry, bytes | Kept]]:
+    """The lines that stay: fetched, by whole blobs, while those are small; else where each of them lies."""
     if sum(segment.output_bytes + segment.error_bytes for segment in old) > IN_MEMORY:
         yield from ((kept.entry, kept) for kept in kept_lines(shard, old))
         return
@@ -195,11 +196,12 @@ def _kept_places(shard: Shard, old: list[Segment]) -> Iterator[Place]:
                 yield entry, blob[start : start + entry.bytes]
 
 
-def _pack(places: Sequence[Place]) -> _Packed:
-    entries = [entry for entry, _ in places]
-    output = [line for entry, line in places if entry.completed]
-    error = [line for entry, line in places if not entry.completed]
+def _pack(entries: Sequence[Entry], lines: Sequence[bytes | Kept]) -> _Packed:
     sums = _sums(entries)
+    output, error = lines, []
+    if sums["failed"]:
+        output = [line for entry, line in zip(entries, lines, strict=True) if entry.completed]
+        error = [line for entry, line in zip(entries, lines, strict=True) if not entry.completed]
     sums["output_bytes"] = sum([entry.bytes for entry in entries if entry.completed])
     sums["error_bytes"] = sum([entry.bytes for entry in entries]) - sums["output_bytes"]
     causes = Counter(entry.cause for entry in entries if not entry.completed) if error else None
@@ -209,6 +211,9 @@ def _pack(places: Sequence[Place]) -> _Packed:
 
 def _pieces(lines: Sequence[bytes | Kept], index: bytes) -> Iterator[bytes]:
     """What a blob consists of, joined as far as it is at hand: a piece costs more than its bytes."""
+    if Kept not in set(map(type, lines)):
+        yield b"".join([*lines, index])  # type: ignore[list-item]  # none of them is Kept
+        return
     at_hand: list[bytes] = []
     for line in lines:
         if isinstance(line, Kept):

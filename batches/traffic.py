@@ -58,8 +58,8 @@ def count(entries: Sequence[Entry]) -> dict[str, int]:
         "input_tokens": sum([entry.input_tokens for entry in entries]),
         "output_tokens": sum([entry.output_tokens for entry in entries]),
     }
-    for entry in completed:
-        counts[LATENCIES[bisect.bisect_left(LATENCY_EDGES, entry.latency_ms)]] += 1
+    for latency, lines in Counter([entry.latency_ms for entry in completed]).items():
+        counts[LATENCIES[bisect.bisect_left(LATENCY_EDGES, latency)]] += lines
     return counts
 
 

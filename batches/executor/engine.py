@@ -229,7 +229,7 @@ class Engine:
                 work.calls.discard(task)
                 self._pool.ended(work, line, now)
             found = self._next(now)
-            if self._pool.unstarted <= self._options.reserve or work.pace.limit > limit:
+            if self._pool.unstarted <= self._pool.reserve(work.pace) or work.pace.limit > limit:
                 self._changed.set()  # there is room for more, or more must be claimed
 
     async def _tell(self, work: Work, *, begun: bool) -> None:

@@ -207,13 +207,16 @@ class Pool:
 
     def wanted(self, now: float) -> int:
         """Return how many lines would fill the free slots, with some in reserve while they are fetched."""
-        free, reserve = self._options.concurrency - self.in_flight, self._options.reserve
-        lines = self.startable(now)
+        free, lines = self._options.concurrency - self.in_flight, self.startable(now)
         used = [pace for pace in self.paces.values() if pace.in_flight or lines[pace]]
         if not used:
-            return free + reserve
-        wants = (min(free, pace.room(now)) + reserve - lines[pace] for pace in used)
-        return min(free + reserve, sum(max(0, want) for want in wants))
+            return free + self._options.reserve
+        wants = (min(free, pace.room(now)) + self.reserve(pace) - lines[pace] for pace in used)
+        return min(free + max(map(self.reserve, used)), sum(max(0, want) for want in wants))
+
+    def reserve(self, pace: Pace) -> int:
+        """Return how many lines to keep at hand for a pace: answers come in waves, and the next one must not find none."""
+        return max(self._options.reserve, pace.limit)
 
     def full(self) -> frozenset[tuple[int, str]]:
         """Return the places that have lines enough here for some time, even if their pace doubles."""

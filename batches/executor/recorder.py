@@ -33,6 +33,9 @@ class Recorder:
         self.unrecorded_bytes = 0
         self._recording = 0  # of the unrecorded ones, those the source has been given
         self._recorded_at = -math.inf  # when the source was given some
+        self._many = (
+            options.flush_results
+        )  # fresh ones that are not left waiting, as of the last look
         self._source = source
         self._options = options
         self._clock = clock
@@ -47,7 +50,7 @@ class Recorder:
         self.unrecorded += 1
         self.unrecorded_bytes += size
         if (
-            self.unrecorded - self._recording >= self._options.flush_results
+            self.unrecorded - self._recording >= self._many
             or work.result_bytes >= self._options.flush_bytes
             or not work.left
             or work.one_by_one
@@ -81,12 +84,11 @@ class Recorder:
         return due
 
     def _are_many(self, now: float, in_flight: int) -> bool:
-        """A crash repeats what is in flight; it should not repeat much more."""
+        """A crash repeats what is in flight; it should repeat no more than as much again."""
         fresh = self.unrecorded - self._recording
-        if fresh >= self._options.flush_results:
-            return True
+        self._many = max(self._options.flush_results, in_flight)
         rested = now >= self._recorded_at + self._options.flush_again_seconds
-        return rested and fresh > 0 and fresh >= in_flight
+        return fresh >= (max(1, in_flight) if rested else self._many)
 
     def _is_due_itself(self, work: Work, now: float) -> bool:
         if work.left == 0 or (work.ending and not work.calls):

@@ -38,8 +38,9 @@ class Options:
     blame_seconds: float = 180
 
     flush_seconds: float = 1  # the longest an answer waits to be recorded
+    # Or until as many wait as calls are in flight, which is what a crash may cost. Fewer than this wait a little
+    # longer, so that commits are few.
     flush_results: int = 256
-    # Once so many results wait as calls are in flight, which is what a crash may cost; but no sooner after the last.
     flush_again_seconds: float = 0.1
     flush_bytes: int = 1 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
