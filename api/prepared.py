@@ -17,7 +17,7 @@ from django.db.models.sql import DeleteQuery, UpdateQuery
 Row = TypeVar("Row", bound=Model)
 Moment = datetime.datetime | Expression  # a time, or the place of one
 PLAIN = (models.IntegerField, models.CharField, models.ForeignKey)
-PLAIN_TYPES = (int, str, type(None))
+PLAIN_TYPES = (int, str)
 Statement = tuple[str, Sequence[Any]]  # SQL and its parameters, the Givens among them
 
 
@@ -36,7 +36,8 @@ class Given(Expression):
 
     def of(self, values: dict[str, Any]) -> Any:
         value = values[self.name]
-        if self.kind is None or (self._is_plain and type(value) in PLAIN_TYPES):
+        # None is NULL, also where the field would make JSON's null of it.
+        if value is None or self.kind is None or (self._is_plain and type(value) in PLAIN_TYPES):
             return value
         return self.kind.get_db_prep_value(value, connection)
 

@@ -16,6 +16,7 @@ from batches.models import Batch, Engine, Shard
 from batches.shares import Thing
 
 MOST_AT_ONCE = 20  # shards of one claim: its transactions stay short, and others get their turn
+MOST_BYTES_AT_ONCE = 32 * 1024 * 1024  # of its lines, but for the last shard's
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
             return [suspect]
     search = _Search(engine, Candidates(now), hand)
     claims: list[Claim] = []
-    lines = 0
-    while lines < wanted and len(claims) < MOST_AT_ONCE and (claim := search.next()):
+    lines, room = 0, MOST_BYTES_AT_ONCE
+    while lines < wanted and room > 0 and len(claims) < MOST_AT_ONCE and (claim := search.next()):
         claims.append(claim)
         lines += claim.shard.lines
+        room -= claim.shard.end - claim.shard.start
     if wanted <= 0 or (hand.full_places and not claims):
         search.look_at_full_places()
         if claim := search.next(without=hand.owners):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import uvloop
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from api.clock import database_now
 from batches import claims, hints, journal, paces
@@ -27,7 +27,7 @@ from batches.beat import Heartbeat
 from batches.claims import Claim, Hand
 from batches.executor.engine import Engine as Pump
 from batches.executor.lines import Code, Request, Result
-from batches.executor.work import Options, Target, Work
+from batches.executor.work import HEADERS, Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.paces import Place
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DRAIN_POLL_SECONDS = 0.2
+UNREADABLE_SECONDS = 30.0  # before a batch is tried again whose files could not be read
 
 
 def run_turn(draining: Callable[[], bool]) -> None:
@@ -126,6 +127,8 @@ class Desk:
         self._thread = thread
         self._held: dict[int, Held] = {}
         self._learnt: dict[Place, float | None] = {}  # of the upstreams met in this turn
+        self._is_claiming = False  # or a claim broke off
+        self._unreadable: dict[str, float] = {}  # batches, and until when they are left alone
         self.heartbeat: Heartbeat
 
     async def claim(self, wanted: int, holding: frozenset[Any]) -> list[Work]:
@@ -151,18 +154,13 @@ class Desk:
         await self._in_thread(lambda: _release(held.shard))
         self._forget(work.key)
 
-    async def calling(self, work: Work, *, begun: bool) -> None:
+    async def calling(self, work: Work, *, begun: bool) -> bool:
         shard = self._held[work.key].shard
-        rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch)
-        await self._in_thread(lambda: rows.update(calling=begun))
+        rows = Shard.objects.held_by(self._engine.pk).filter(pk=shard.pk, epoch=shard.epoch)
+        return bool(await self._in_thread(lambda: rows.update(calling=begun)))
 
-    async def pause(self, target_key: int, reason: str) -> None:
-        def pause() -> None:
-            upstream = Upstream.objects.get(pk=target_key)
-            if upstream.pause(reason):
-                logger.error("Upstream %s is paused: %s", upstream, reason)
-
-        await self._in_thread(pause)
+    async def pause(self, target: Target, reason: str) -> None:
+        await self._in_thread(lambda: _pause(target, reason))
 
     async def close(self) -> None:
         """Close the thread's connection, which only that thread may do."""
@@ -183,20 +181,44 @@ class Desk:
 
     def _claim(self, wanted: int, hand: Hand) -> list[tuple[Held, Work]]:
         with self.heartbeat.lock:
-            found = claims.claim_shards(self._engine, wanted, hand)
+            self._release_unknown()
+            self._is_claiming = (
+                True  # until it has come to its end, nobody knows what it has claimed
+            )
+            found = claims.claim_shards(self._engine, wanted, self._without_unreadable(hand))
             for claim in found:
                 self.heartbeat.promise(claim.slots)
         taken = []
-        try:
-            for claim in found:
-                if work := _load(claim, self._target(claim.batch)):
-                    held = Held(claim.shard, claim.batch.attempt, claim.slots)
-                    taken.append((held, work))
-        except BaseException:
-            for claim in found:
+        for claim in found:
+            try:
+                work = _load(claim, self._target(claim.batch))
+            except DatabaseError:
+                raise
+            except Exception:  # of this shard's files; others must not wait for it
+                logger.exception("Shard %s cannot be read.", claim.shard)
+                self._unreadable[claim.batch.pk] = time.monotonic() + UNREADABLE_SECONDS
                 _release(claim.shard)
-            raise
+                continue
+            if work:
+                taken.append((Held(claim.shard, claim.batch.attempt, claim.slots), work))
+        self._is_claiming = False
         return taken
+
+    def _release_unknown(self) -> None:
+        """Hand back what a claim has taken that broke off: the heartbeat would keep it for ever, and nobody would run it."""
+        if self._is_claiming:
+            rows = Shard.objects.held_by(self._engine.pk).exclude(pk__in=list(self._held))
+            if count := rows.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None):
+                logger.warning("%d shards of a claim that broke off are handed back.", count)
+            self._is_claiming = False
+
+    def _without_unreadable(self, hand: Hand) -> Hand:
+        now = time.monotonic()
+        self._unreadable = {
+            batch: until for batch, until in self._unreadable.items() if until > now
+        }
+        full = hand.full_batches | self._unreadable.keys()
+        return dataclasses.replace(hand, full_batches=full)
 
     def _target(self, batch: Batch) -> Target:
         upstream = batch.upstream
@@ -212,6 +234,16 @@ class Desk:
             batch.model or "",
             self._learnt[place],
         )
+
+
+def _pause(target: Target, reason: str) -> None:
+    """Pause an upstream that has refused a call, unless its key or address are others by now."""
+    upstream = Upstream.objects.get(pk=target.key)
+    was_called = target.headers == {**upstream.headers, **HEADERS} and target.url.startswith(
+        upstream.url("/v1/")
+    )
+    if was_called and upstream.pause(reason):
+        logger.error("Upstream %s is paused: %s", upstream, reason)
 
 
 def _load(claim: Claim, target: Target) -> Work | None:

@@ -124,7 +124,7 @@ def _shards(batch: Batch, wanted: Wanted) -> QuerySet[Shard]:
         return shards.filter(state=Shard.State.RUNNING)
     segments = Segment.objects.of(batch)
     if wanted.cause:
-        of_cause = Q(causes__has_key=wanted.cause) | Q(causes=None)
+        of_cause = Q(causes__has_key=wanted.cause) | Q(causes__isnull=True)
         return shards.filter(pk__in=segments.filter(of_cause, failed__gt=0).values("shard"))
     if wanted.state == "failed":
         return shards.filter(pk__in=segments.filter(failed__gt=0).values("shard"))

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import functools
 import itertools
+import logging
 import operator
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ from batches.models.shard import ONE_BY_ONE_AFTER
 from files.content import Part, open_parts, parts_of, store
 from files.models import Blob
 from files.storage import Missing, Reader, storage
+
+logger = logging.getLogger(__name__)
 
 ENGINE = "engine"
 COUNTS = ("completed", "failed", *USAGE)  # of a batch
@@ -73,8 +76,31 @@ class Input:
 
 
 def unanswered(shard: Shard, input_file_id: str) -> list[Request]:
-    """The shard's request lines that have no result yet. Raises files.storage.Missing when the storage has lost them."""
-    return Input(input_file_id).requests(shard, answered(shard))
+    """The shard's request lines that have no result yet, or whose result the storage has lost: they run again.
+
+    Raises files.storage.Missing when it has lost the requests.
+    """
+    try:
+        done = answered(shard)
+    except Missing:
+        _drop_lost(shard)
+        done = answered(shard)
+    return Input(input_file_id).requests(shard, done)
+
+
+def _drop_lost(shard: Shard) -> None:
+    """Forget the segments that cannot be read. An answer that can be had again is better than a batch that never ends."""
+    for segment in shard.segments.all():
+        try:
+            list(read_index(segment))
+        except Missing as missing:
+            logger.error("Results of shard %s are lost, and run again: %s", shard, missing)
+            with transaction.atomic():
+                if Segment.objects.filter(pk=segment.pk).delete()[0]:
+                    counted = {name: -getattr(segment, name) for name in COUNTS}
+                    counted["failed"] = -segment.counted_failures()
+                    batch = Batch.objects.filter(pk=shard.batch_id)
+                    batch.update(**{name: F(name) + count for name, count in counted.items()})
 
 
 def lost_requests(shard: Shard) -> list[Request]:
@@ -94,7 +120,7 @@ def closed(request: Request, code: Code) -> Result:
 
 
 def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Iterator[Kept]:
-    """Every line of the shard that has a result, except failures that run again.
+    """Every line of the shard that has a result, except failures that run again. Raises files.storage.Missing.
 
     `segments`: those of the shard, if they are at hand.
     """
@@ -106,7 +132,10 @@ def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Itera
 
 
 def read_index(segment: Segment) -> Iterator[Kept]:
-    """The entries of a segment, each with its line's place in the blob. Raises files.storage.Missing."""
+    """The entries of a segment, each with its line's place in the blob.
+
+    Raises files.storage.Missing when the storage has lost or changed them.
+    """
     with storage().read(segment.blob_id, segment.output_bytes + segment.error_bytes) as reader:
         index = _read_all(reader)
     for entry, start in _placed(segment, index):
@@ -115,13 +144,16 @@ def read_index(segment: Segment) -> Iterator[Kept]:
 
 def _placed(segment: Segment, index: bytes) -> Iterator[tuple[Entry, int]]:
     """The entries of an index, each with where its line begins in the segment's blob."""
-    entries: list[Entry] = _entry.decode_lines(index)
+    try:
+        entries: list[Entry] = _entry.decode_lines(index)
+    except ValueError as error:
+        raise Missing(f"The index of {segment.blob_id} cannot be read: {error}") from error
     output = itertools.accumulate([entry.bytes for entry in entries if entry.completed], initial=0)
     if not segment.failed:
         return zip(entries, output, strict=False)  # the last one is the end
     failed = [entry.bytes for entry in entries if not entry.completed]
-    error = itertools.accumulate(failed, initial=segment.output_bytes)
-    return ((entry, next(output if entry.completed else error)) for entry in entries)
+    errors = itertools.accumulate(failed, initial=segment.output_bytes)
+    return ((entry, next(output if entry.completed else errors)) for entry in entries)
 
 
 def causes(segment: Segment) -> dict[str, int]:
@@ -290,12 +322,15 @@ def _held() -> QuerySet[Shard]:
     return Shard.objects.filter(pk=Given("shard"), epoch=Given("epoch"), state=Shard.State.RUNNING)
 
 
-_end = PreparedUpdate(_held, state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0)
+_end = PreparedUpdate(
+    _held, state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0, calling=False
+)
 _renew = PreparedUpdate(
     _held,
     lease_expires_at=Given("until", DateTimeField()),
     # Something got done, so what it died of lies ahead. Once lines run one by one, they go on so.
     deaths=Case(When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER), default=0),
+    calling=False,
 )
 
 

@@ -6,7 +6,7 @@ import datetime
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Sum
@@ -14,7 +14,7 @@ from django.db.models import Sum
 from api.clock import database_now
 from api.prepared import PreparedAddition
 from batches import speed
-from batches.executor.lines import Code
+from batches.executor.lines import Code, Entry
 from batches.models import Batch, BatchMinute, OwnerHour, TrafficSlice
 from batches.models.traffic import COUNTS, LATENCIES, LATENCY_EDGES
 
@@ -22,23 +22,6 @@ SETTLED_AFTER = datetime.timedelta(minutes=2)  # no commit of a minute takes lon
 MINUTES_KEPT = datetime.timedelta(days=2)
 ROLLS_KEPT = datetime.timedelta(days=90)
 NEVER_CALLED = frozenset({Code.BATCH_CANCELLED, Code.BATCH_EXPIRED})
-
-
-class Entry(Protocol):
-    """What is told of a line that has its result."""
-
-    @property
-    def completed(self) -> bool: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def cause(self) -> str: ...
-    @property
-    def latency_ms(self) -> int: ...
-    @property
-    def input_tokens(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
 
 
 def note(batch_id: str, entries: Sequence[Entry], now: datetime.datetime) -> None:

@@ -19,6 +19,7 @@ from console.acts import By, record
 TEST = "test upstreams"  # in the operator log
 TRY_SECONDS = 15.0  # of each call: somebody is waiting for it
 SAID_CHARS = 300
+MODEL_CHARS = 255
 NO_MODEL = "no model is named here or by the upstream, so no request was made"
 
 
@@ -35,12 +36,17 @@ def resume_corrected(upstream: Upstream) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Try:
-    """One call made to see what comes. `said`: the beginning of what the upstream answered, a stranger's text."""
+    """One call made to see what comes. `said`, the beginning of the answer, and perhaps `model` are a stranger's text."""
 
-    asked: str
+    kind: str
     status: int | None
     milliseconds: int
     said: str
+    model: str = ""  # that was asked
+
+    @property
+    def asked(self) -> str:
+        return f"{self.kind} to {self.model}" if self.model else self.kind
 
     @property
     def is_good(self) -> bool:
@@ -50,7 +56,7 @@ class Try:
     def told(self) -> str:
         """What came of it, without anything that the upstream said."""
         answered = f"HTTP {self.status}" if self.status else "no answer"
-        return f"{self.asked}: {answered} in {self.milliseconds} ms"
+        return f"{self.kind}: {answered} in {self.milliseconds} ms"
 
 
 def try_out(upstream: Upstream) -> list[Try]:
@@ -88,20 +94,19 @@ async def _ask(transport: Transport, upstream: Upstream, model: str) -> Try:
     messages = [{"role": "user", "content": "Say OK."}]
     body = msgspec.json.encode({"model": model, "messages": messages, "max_tokens": 8})
     url, seconds = upstream.url("/v1/chat/completions"), min(TRY_SECONDS, upstream.timeout_seconds)
-    done, _ = await _try(
-        f"a request to {model}", transport.post(url, HEADERS | upstream.headers, body, seconds)
-    )
-    return done
+    call = transport.post(url, HEADERS | upstream.headers, body, seconds)
+    done, _ = await _try("a request", call)
+    return dataclasses.replace(done, model=model)
 
 
-async def _try(asked: str, call: Awaitable[Answer]) -> tuple[Try, Answer | None]:
+async def _try(kind: str, call: Awaitable[Answer]) -> tuple[Try, Answer | None]:
     started = time.monotonic()
     try:
         answer = await call
     except TransportError as error:
-        return Try(asked, None, _since(started), str(error)), None
+        return Try(kind, None, _since(started), str(error)), None
     said = answer.body[: 4 * SAID_CHARS].decode("utf-8", "replace")[:SAID_CHARS]
-    return Try(asked, answer.status, _since(started), said), answer
+    return Try(kind, answer.status, _since(started), said), answer
 
 
 def _since(started: float) -> int:
@@ -121,4 +126,5 @@ def _first_model(answer: Answer | None) -> str:
         found = msgspec.json.decode(answer.body if answer else b"", type=_Models).data
     except (ValueError, RecursionError):
         return ""
-    return found[0].id if found else ""
+    usable = (one.id for one in found if len(one.id) <= MODEL_CHARS and one.id.isprintable())
+    return next(usable, "")

@@ -76,7 +76,12 @@ class Cut:
 
 
 def _refuse_queued(batch: Batch, plan: Plan) -> Problem | None:
-    """Why these requests are beyond a limit of the owner's: in OpenAI's words, which clients wait and try again at."""
+    """Why these requests are beyond a limit of the owner's: in OpenAI's words, which clients wait and try again at.
+
+    What an operator has run again is not refused.
+    """
+    if batch.attempt > 1:
+        return None
     for holder, limit in batch.owner.limits("max_queued_requests"):
         queued = Batch.objects.of(holder).queued_requests()
         if queued + plan.total <= limit:

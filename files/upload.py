@@ -51,6 +51,13 @@ class Upload:
     expires_after_seconds: int | None
 
 
+def check_early(owner: Owner, request: HttpRequest) -> None:
+    """Refuse by its announced length what has no room, before it fills the disk for a while. Raises Forbidden."""
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    with transaction.atomic():
+        check_room(owner, max(0, length - FORM_OVERHEAD_BYTES))
+
+
 def receive(request: HttpRequest, writer: Writer) -> Upload:
     """Stream the file of a request's form into `writer` and return the rest of it, checked.
 
@@ -73,7 +80,7 @@ def receive(request: HttpRequest, writer: Writer) -> Upload:
 
 
 def check_room(owner: Owner, size: int) -> None:
-    """Raise Forbidden if so many bytes more are beyond a limit of the owner's. Until the transaction ends, nobody
+    """Raise Forbidden if so many bytes more are beyond a limit of the owner's. In a transaction: until its end nobody
     else fills the room that there is.
     """
     for holder, limit in owner.limits("max_stored_bytes"):

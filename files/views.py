@@ -28,7 +28,7 @@ from files.serializers import (
 )
 from files.storage import Stored, storage
 from files.sweep import Held, delete_file
-from files.upload import Upload, receive, save
+from files.upload import Upload, check_early, receive, save
 
 TAGS = ["Files"]
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -84,6 +84,7 @@ class FileList(FilesView):
     def post(self, request: Request) -> Response:
         """The file is durable before the answer: its bytes, its name, its row, in this order."""
         caller = cast(Caller, request.user)
+        check_early(caller.owner, request._request)
         file = save(caller.owner, *_store(request))
         return Response(FileSerializer(file).data)
 

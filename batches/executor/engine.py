@@ -215,10 +215,12 @@ class Engine:
             work, line = found
             work.calls.add(task)
             try:
-                if work.one_by_one:
-                    await self._tell(work, begun=True)
-                decision = await self._caller.call(work, line)
-                if work.one_by_one:
+                if work.one_by_one and not await self._may_call(work):
+                    self._pool.put_back(work, line)
+                    decision = None
+                else:
+                    decision = await self._caller.call(work, line)
+                if work.one_by_one and not (work.results or work.gone):  # a record tells it, too
                     await self._tell(work, begun=False)
                 if decision is not None and decision.action is Action.PAUSE:
                     self._pause(work.target, decision.reason)
@@ -229,37 +231,47 @@ class Engine:
                 work.calls.discard(task)
                 self._pool.ended(work, line, now)
             found = self._next(now)
-            if self._pool.unstarted <= self._pool.reserve(work.pace) or work.pace.limit > limit:
+            runs_low = self._pool.unstarted <= self._pool.reserve(work.pace)
+            if (runs_low and now >= self._claim_at) or work.pace.limit > limit:
                 self._changed.set()  # there is room for more, or more must be claimed
 
-    async def _tell(self, work: Work, *, begun: bool) -> None:
+    async def _may_call(self, work: Work) -> bool:
+        """Tell that a line of a work that runs one by one is now being called, unless it must not be any more."""
+        if not await self._tell(work, begun=True):
+            self._drop(work)
+        now = self._clock()
+        is_over = work.gone or work.ending or now >= work.deadline
+        return not is_over and not self._is_blocked(now)
+
+    async def _tell(self, work: Work, *, begun: bool) -> bool:
+        """Return False if the work is known to be no longer ours."""
         try:
-            await self._source.calling(work, begun=begun)
+            return await self._source.calling(work, begun=begun)
         except Exception:  # it is called all the same: a death would only tell less
             logger.warning("It is not known that %s is being called.", work.key, exc_info=True)
+            return True
 
     def _pause(self, target: Target, reason: str) -> None:
         if target.key not in self._pool.paused:
             self._pool.paused.add(target.key)
-            task = self._spawn(self._pause_upstream(target.key, reason))
+            task = self._spawn(self._pause_upstream(target, reason))
             self._pauses.add(task)
             task.add_done_callback(self._pauses.discard)
 
-    async def _pause_upstream(self, key: int, reason: str) -> None:
+    async def _pause_upstream(self, target: Target, reason: str) -> None:
         """Hand its works back only when everybody knows of the pause, or they would come straight back."""
         failures = 0
         while True:
             try:
-                await self._source.pause(key, reason)
+                await self._source.pause(target, reason)
                 break
             except Exception:  # whatever the database raises, it is tried again
                 failures += 1
-                logger.warning("Upstream %s is not paused yet.", key, exc_info=True)
+                logger.warning("Upstream %s is not paused yet.", target.key, exc_info=True)
                 await asyncio.sleep(self._source_delay(failures))
-        self._end(
-            [work for work in self.held if work.target.key == key], self._options.grace_seconds
-        )
-        self._pool.paused.discard(key)
+        works = [work for work in self.held if work.target.key == target.key]
+        self._end(works, self._options.grace_seconds)
+        self._pool.paused.discard(target.key)
 
     # Ends of works
 

@@ -124,6 +124,13 @@ class Pool:
         line.number = work.pace.began(now)
         return line
 
+    def put_back(self, work: Work, line: Line) -> None:
+        """A line that was given out is not called after all; it is the first of its work again."""
+        work.ready.appendleft(line)
+        if not work.gone:
+            self.unstarted += 1
+            self._reopen(work)
+
     def ended(self, work: Work, line: Line, now: float) -> None:
         """The call is over, with or without an outcome."""
         self._count(work, -1)

@@ -80,11 +80,11 @@ class Recorder:
         due = [work for work in idle if self._is_due_itself(work, now)]
         if not due and self._are_many(now, in_flight):
             # The fewest commits: of the works that share the calls, the one with the most results.
-            due = sorted(idle, key=lambda work: len(work.results))[-1:]
+            due = sorted(filter(_has_results, idle), key=lambda work: len(work.results))[-1:]
         return due
 
     def _are_many(self, now: float, in_flight: int) -> bool:
-        """A crash repeats what is in flight; it should repeat no more than as much again."""
+        """A crash repeats these, too: they should be no more than the calls in flight, or than come in a moment."""
         fresh = self.unrecorded - self._recording
         self._many = max(self._options.flush_results, in_flight)
         rested = now >= self._recorded_at + self._options.flush_again_seconds
@@ -147,3 +147,7 @@ class Recorder:
             await self._source.release(work)
             return Settled.DONE
         return Settled.HELD
+
+
+def _has_results(work: Work) -> bool:
+    return bool(work.results)

@@ -27,7 +27,7 @@ class Action(Enum):
     FAIL = auto()  # the line's last word
     RETRY = auto()  # once more; uses up an attempt
     WAIT = auto()  # once more; uses up nothing
-    PAUSE = auto()  # nothing more to this upstream until an operator says so; the line waits
+    PAUSE = auto()  # nothing more to this upstream until it is corrected or resumed; the line waits
 
 
 @dataclass(frozen=True, slots=True)

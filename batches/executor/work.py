@@ -62,7 +62,7 @@ class Options:
 
     @property
     def reserve(self) -> int:
-        """Lines kept at hand beyond the free slots while more are fetched."""
+        """Lines kept at hand at least, beyond the free slots, while more are fetched."""
         return self.concurrency // 8
 
 
@@ -182,8 +182,11 @@ class Source(Protocol):
     async def release(self, work: Work) -> None:
         """Hand back a work that has requests without a result. Its results are recorded."""
 
-    async def calling(self, work: Work, *, begun: bool) -> None:
-        """Of a work that runs one by one: a line of it is now being called, or no more."""
+    async def calling(self, work: Work, *, begun: bool) -> bool:
+        """Of a work that runs one by one: a line of it is now being called, or no more; a record says the latter, too.
 
-    async def pause(self, target_key: int, reason: str) -> None:
-        """Let nobody call this upstream until an operator resumes it."""
+        Return False if the work is no longer this engine's.
+        """
+
+    async def pause(self, target: Target, reason: str) -> None:
+        """Let nobody call this upstream until it is corrected or resumed; unless it has been corrected since."""

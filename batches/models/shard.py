@@ -167,6 +167,18 @@ class Segment(models.Model):
     def __str__(self) -> str:
         return f"{self.shard}: {self.completed} + {self.failed}"
 
+    def counted_failures(self) -> int:
+        """How many of its failures the batch counts, as far as the row alone tells."""
+        if self.rerun is None:
+            return self.failed
+        causes, lines = self.rerun["causes"], self.rerun["lines"]
+        if lines is not None:
+            return max(0, self.failed - len(lines))
+        again = (
+            self.failed if causes is None else sum((self.causes or {}).get(c, 0) for c in causes)
+        )
+        return self.failed - again
+
     def still_fails(self, cause: str, index: int) -> bool:
         """Whether a line that failed in this segment counts as failed."""
         if self.rerun is None:

@@ -86,6 +86,7 @@ def test_an_insert_writes_what_the_orm_would() -> None:
         Batch.objects.all().delete()
         assert insert.run(**known | {"errors": errors}) == 1
         assert Batch.objects.values(*names).get() == known | {"errors": errors}
+        assert Batch.objects.filter(errors__isnull=True).exists() is (errors is None)
 
 
 def test_a_row_has_the_same_values_as_by_the_orm() -> None:

@@ -11,14 +11,16 @@ from django.test import Client
 
 from accounts.acts import LIMIT, LIMIT_USER
 from accounts.models import Account, ExternalUser, Owner
-from batches import validation
+from api.limits import FORM_OVERHEAD_BYTES
+from batches import lifecycle, validation
 from batches.models import Batch, Status
 from console.acts import Verb
 from console.models import Act
 from console.parts import page_of
 from console.text import size
+from files import views
 from files.models import Blob, File
-from tests.batches.factories import make_upstream, request_lines, run, submit
+from tests.batches.factories import CHAT, make_upstream, request_lines, run, submit
 from tests.batches.validating import check, validated
 from tests.console.operators import ask, confirm, in_role, logged_in, with_permissions
 from tests.factories import LINE, AccountFactory, error_of, upload
@@ -71,6 +73,24 @@ def test_an_upload_fills_the_room_to_the_last_byte_and_not_beyond(
     assert upload(behalf, headers=AS_ALICE).status_code == 200
 
 
+def test_what_cannot_fit_is_refused_before_it_is_received(
+    api: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(account, stored=10)
+    monkeypatch.setattr(views, "_store", None)  # nothing may be received
+
+    assert upload(api, LINE + b" " * FORM_OVERHEAD_BYTES).status_code == 403
+
+
+def test_a_command_says_that_there_is_no_room(account: Account, tmp_path: Path) -> None:
+    limit(account, stored=1)
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(LINE)
+
+    with pytest.raises(CommandError, match="may store 1 bytes"):
+        call_command("submit_batch", str(file), "--account", account.name, endpoint=CHAT)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_uploads_at_once_only_one_gets_the_last_room(api: Client, account: Account) -> None:
     limit(account, stored=len(LINE))
@@ -101,6 +121,16 @@ def test_a_batch_beyond_what_may_be_queued_fails_as_openai_s_do(
 
     run(first, most=1)  # what is answered makes room
     assert check(Owner(account, alice), request_lines(3)).status == Status.IN_PROGRESS
+
+
+def test_what_an_operator_runs_again_is_not_refused(account: Account, alice: ExternalUser) -> None:
+    limit(account, queued=1)
+    refused = check(account, request_lines(2))
+    assert refused.status == Status.FAILED
+
+    lifecycle.requeue(refused, actor="operator anna")
+
+    assert validated(refused).status == Status.IN_PROGRESS
 
 
 def test_a_user_s_own_limit_holds_within_that_of_the_account(

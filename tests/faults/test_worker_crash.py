@@ -8,11 +8,21 @@ from accounts.models import Account
 from api.clock import database_now
 from batches import journal, results
 from batches.claims import Claim, Hand, claim_shards
+from batches.executor.engine import Engine
 from batches.executor.transport import Answer
+from batches.executor.work import Work
 from batches.models import Batch, Shard, Status
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.verification import verify
-from tests.batches.executor.scripted import Scripted, reply, run, source, work
+from tests.batches.executor.scripted import (
+    Scripted,
+    options,
+    reply,
+    run,
+    running,
+    source,
+    work,
+)
 from tests.batches.factories import (
     CHAT,
     HOUR,
@@ -165,7 +175,48 @@ async def test_the_source_knows_when_a_line_of_a_careful_work_is_called() -> Non
 
     await run(given, Scripted())
 
-    assert given.told == [(careful.key, True), (careful.key, False)] * 2
+    # That a line is called no more, its record tells.
+    assert given.told == [(careful.key, True)] * 2
+
+
+async def test_a_line_that_waits_to_be_called_again_is_not_being_called() -> None:
+    given = source(careful := work(1))
+    careful.one_by_one = True
+    answers = [Answer(429, {}, b"{}"), Answer(200, {}, b"{}")]
+
+    await run(given, Scripted(lambda request_id, body: answers.pop(0)))
+
+    assert given.told == [(careful.key, True), (careful.key, False), (careful.key, True)]
+
+
+async def test_a_line_is_not_called_once_another_engine_has_its_shard() -> None:
+    """Else both would call a line that may kill them."""
+    given, http = source(careful := work(3)), Scripted()
+    careful.one_by_one = True
+    given.fenced.add(careful.key)
+
+    await run(given, http)
+
+    assert http.calls == []
+    assert given.results == []
+
+
+async def test_a_line_is_not_called_if_its_batch_was_stopped_while_that_was_told() -> None:
+    given, http = source(careful := work(3)), Scripted()
+    careful.one_by_one = True
+    engine = Engine(given, http, options())
+    tell = given.calling
+
+    async def slowly(work: Work, *, begun: bool) -> bool:
+        engine.end_batch(work.batch, 0)
+        return bool(await tell(work, begun=begun))
+
+    given.calling = slowly  # type: ignore[method-assign]
+    async with running(engine):
+        pass
+
+    assert http.calls == []
+    assert [one.left for one in given.released] == [3]
 
 
 async def test_one_by_one_means_recorded_before_the_next_begins() -> None:

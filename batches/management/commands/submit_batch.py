@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from accounts.models import Account, ExternalUser, Owner
+from api.errors import ApiError
 from batches import lifecycle
 from batches.commands import operator
 from batches.models import Batch, Status
@@ -109,4 +110,7 @@ def _upload(owner: Owner, path: Path) -> File:
             stored = writer.commit()
     except OSError as error:
         raise CommandError(f"{path} cannot be read or stored: {error.strerror}.") from error
-    return save(owner, Upload(path.name, Purpose.BATCH, None), stored)
+    try:
+        return save(owner, Upload(path.name, Purpose.BATCH, None), stored)
+    except ApiError as refusal:
+        raise CommandError(refusal.message) from refusal

@@ -290,10 +290,11 @@ class Memory:
     async def calling(self, work, *, begun):
         self._check("calling")
         self.told.append((work.key, begun))
+        return work.key not in self.fenced
 
-    async def pause(self, target_key, reason):
+    async def pause(self, target, reason):
         self._check("pause")
-        self.paused.append((target_key, reason))
+        self.paused.append((target.key, reason))
 
     def _check(self, name):
         if name in self.failing:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
 from batches.executor.engine import Engine, Target
-from batches.executor.lines import Request
+from batches.executor.lines import Request, Result
+from batches.executor.recorder import Recorder
 from batches.executor.transport import Answer
 from batches.executor.work import Line
 from tests.batches.executor.scripted import (
@@ -99,6 +101,18 @@ async def test_many_results_are_recorded_without_waiting_for_the_clock(changes):
     async with running(engine):
         await until(lambda: len(given.results) == 3)
         engine.stop(0)
+
+
+def test_a_work_without_results_is_not_recorded_while_another_s_are():
+    """Else the loop would turn and turn, doing nothing, for as long as a commit lasts."""
+    recorder = Recorder(source(), options(), time.monotonic, lambda: None)
+    busy, spare = work(3), work(3)
+    recorder.add(
+        busy, Result.of(busy.requests[0], b"{}", attempts=1, status=None, cause="x", latency_ms=1)
+    )
+    busy.settling = True
+
+    assert recorder.due([busy, spare], time.monotonic() + 60, in_flight=0) == []
 
 
 async def test_a_crash_would_repeat_little_more_than_what_is_in_flight():
