@@ -227,10 +227,13 @@ def file_rows(batch: Any, may_read: bool) -> list[FileRow]:
     rows = []
     for kind in ("input", "output", "error"):
         file_id, known = getattr(batch, f"{kind}_file_id"), getattr(batch, f"{kind}_known")
-        if file_id:
-            there = reverse("admin:files_file_content", args=[file_id]) if may_read else ""
+        if not file_id:
+            continue
+        page = there = ""
+        if known is not None:  # else the id may be any text, of which no address can be made
             page = reverse("admin:files_file_change", args=[quote(file_id)])
-            rows.append(FileRow(kind, file_id, known, page, there if known is not None else ""))
+            there = reverse("admin:files_file_content", args=[quote(file_id)]) if may_read else ""
+        rows.append(FileRow(kind, file_id, known, page, there))
     return rows
 
 

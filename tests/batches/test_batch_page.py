@@ -1,6 +1,7 @@
 """The page of one batch, as operators see it, and what it costs."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -213,6 +214,19 @@ def test_who_is_ahead_and_who_holds_it_are_told(running: Batch, admin_client: Cl
     assert rows == [("running", "here (1)", 1), ("waiting", "", 2), ("done", "", 1)]
 
 
+def test_users_lead_to_what_is_theirs_and_not_to_a_namesakes(
+    account: Account, admin_client: Client
+) -> None:
+    alice, bob = (account.external_users.create(external_id=name) for name in ("a/1", "b&2"))
+    batch, _ = start(Owner(account, alice), 1), start(Owner(account, bob), 1)
+
+    page = seen(admin_client, batch)
+
+    whose = f"account={quote(account.name)}&amp;user="
+    assert f'?{whose}a%2F1"' in page
+    assert f'?state=active&amp;{whose}b%262"' in page
+
+
 def test_a_lapsed_lease_is_told(running: Batch, admin_client: Client) -> None:
     running.shards.filter(state="running").update(lease_expires_at=running.created_at)
 
@@ -258,6 +272,18 @@ def test_a_file_that_is_gone_is_said_to_be(account: Account, admin_client: Clien
 
     assert (file.bytes, file.download) == (None, "")
     assert "is gone" in seen(admin_client, batch)
+
+
+@pytest.mark.parametrize("file_id", ["a\nb", "../x", "file-_23 \u202e<b>"])
+def test_any_text_may_stand_for_the_input_file(
+    file_id: str, account: Account, admin_client: Client
+) -> None:
+    batch = submit(account, b"{}\n")
+    Batch.objects.filter(pk=batch.pk).update(input_file_id=file_id, held_file=None)
+
+    (file,) = admin_client.get(page_of(batch)).context["files"]
+
+    assert (file.page, file.download, file.bytes) == ("", "", None)
 
 
 def test_buttons_are_those_that_apply_and_are_allowed(running: Batch, ended: Batch) -> None:

@@ -1,6 +1,7 @@
 """The lines of a batch, as operators see them, and what they may read of them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +72,21 @@ def test_lines_are_chosen_by_the_address(
     query: dict[str, str], expected: list[int], ended: Batch, operator: Client
 ) -> None:
     assert numbers(lines_of(operator, ended, **query)) == expected
+
+
+@pytest.mark.parametrize("digits", ["22", "23", "40"])
+def test_a_line_opens_whatever_the_id_of_its_batch(
+    digits: str, account: Account, admin_client: Client, monkeypatch: Any
+) -> None:
+    key = f"batch_{digits}{'0' * 30}"  # `_23` in an address of the admin stands for another sign
+    monkeypatch.setattr(Batch._meta.get_field("id"), "_get_default", lambda: key)
+    batch = start(account, 1)
+    assert batch.pk == key
+
+    page = lines_of(admin_client, batch).content.decode()
+    (link,) = re.findall(r'href="([^"]+)" data-dialog', page)
+
+    assert admin_client.get(link).status_code == 200
 
 
 def test_pages_lead_on_and_back(ended: Batch, operator: Client, monkeypatch: Any) -> None:
