@@ -7,7 +7,7 @@ from django.db.models import QuerySet, Subquery, Value
 from django.http import HttpRequest
 
 from accounts.models import Account, ExternalUser
-from console.finding import newest, together
+from console.finding import among, together
 from console.pages import Look, Typed, begins_with
 from console.parts import link, two_lines
 
@@ -32,6 +32,8 @@ class ExternalUserFilter(Typed):
     hint = "id of the user"
     moment = "created_at"  # of the rows, by which the newest of several users' come first
 
+    users: tuple[int, ...] = ()  # of several accounts, who share the id
+
     def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
         if not self.text:
             return None
@@ -42,13 +44,39 @@ class ExternalUserFilter(Typed):
         found = list(users.order_by("pk").values_list("pk", flat=True)[:MOST_OWNERS])
         if len(found) == 1:
             return rows.filter(external_user=found[0])
-        all_rows = rows.model._default_manager.all()
-        each = [_newest_first(all_rows.filter(external_user=pk), self.moment) for pk in found]
-        return rows.filter(pk__in=newest(each))
+        self.users = tuple(found)
+        return rows.filter(external_user__in=found)
+
+    def finish(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Of several users each is asked for his newest rows: no index has those of all of them in order."""
+        each = [rows.filter(external_user=pk) for pk in self.users]
+        return among(rows, [_newest_first(one, self.moment) for one in each]) if each else rows
 
 
 def _account(name: str) -> QuerySet[Any, Any]:
     return Account.objects.filter(name=name).values("pk")[:1]
+
+
+def _owners(text: str) -> list[tuple[int, str]]:
+    """Accounts and external users, each with the field that names it: who is called so, and then whose names begin so."""
+    accounts, users = Account.objects.order_by(), ExternalUser.objects.order_by()
+    found = together(
+        [
+            among_them.values_list("pk", Value(field))[:MOST_OWNERS]
+            for among_them, field in (
+                (accounts.filter(name=text), "account"),
+                (users.filter(external_id=text), "external_user"),
+                (accounts.filter(begins_with("name", text)), "account"),
+                (users.filter(begins_with("external_id", text)), "external_user"),
+            )
+        ]
+    )
+    kept = dict.fromkeys((pk, field) for pk, field in found)
+    return [
+        owner
+        for kind in ("account", "external_user")
+        for owner in [one for one in kept if one[1] == kind][:MOST_OWNERS]
+    ]
 
 
 def _newest_first(rows: QuerySet[Any], moment: str = "created_at") -> QuerySet[Any, Any]:
@@ -70,22 +98,15 @@ class OwnedLook(Look):
         return super().get_queryset(request).select_related(*self.list_select_related)
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-        return rows.filter(pk__in=newest(self.ways(text)))
+        return among(rows, self.ways(rows, text))
 
-    def ways(self, text: str) -> list[QuerySet[Any, Any]]:
-        """What a text may mean: for each way the keys and times of the rows it finds, in its order."""
-        rows = self.model._default_manager.all()
+    def ways(self, rows: QuerySet[Any], text: str) -> list[QuerySet[Any, Any]]:
+        """What a text may mean: for each way the keys and times of those of the rows it finds, the newest first."""
+        if text == self.id_prefix:
+            return [_newest_first(rows)]
         if text.startswith(self.id_prefix):
-            return [rows.filter(begins_with("pk", text)).order_by().values_list("pk", "created_at")]
-        accounts = Account.objects.filter(begins_with("name", text)).order_by()
-        users = ExternalUser.objects.filter(begins_with("external_id", text)).order_by()
-        owners = together(
-            [
-                accounts.values_list("pk", Value("account"))[:MOST_OWNERS],
-                users.values_list("pk", Value("external_user"))[:MOST_OWNERS],
-            ]
-        )
-        return [_newest_first(rows.filter(**{field: pk})) for pk, field in owners]
+            return [_newest_first(rows.filter(begins_with("pk", text)))]
+        return [_newest_first(rows.filter(**{field: pk})) for pk, field in _owners(text)]
 
     def owner(self, row: Any) -> Any:
         """Whose it is, each a link to everything of theirs on this page."""

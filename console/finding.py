@@ -7,24 +7,46 @@ So each way is asked apart for its newest rows, all ways in one question, and th
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
 
 MOST_FOUND = 1000  # rows, the newest of them
 
 
-def newest(ways: Sequence[QuerySet[Any, Any]]) -> list[Any]:
-    """The keys of the newest rows, at most MOST_FOUND, that any way finds. A way has a key and a time to a row, and its order."""
-    rows = set(together([way[:MOST_FOUND] for way in ways])) if ways else set()
-    ordered = sorted(rows, key=lambda row: (row[1], row[0]), reverse=True)
-    return list(dict.fromkeys(key for key, _ in ordered))[:MOST_FOUND]
+def among(rows: QuerySet[Any], ways: Sequence[QuerySet[Any, Any]]) -> QuerySet[Any]:
+    """Of these rows the newest that any way finds, at most MOST_FOUND; `is_cut` says that there are more.
+
+    A way has a key and a time to a row, and its order. To find what a filter leaves, it asks among what that left.
+    """
+    found = set(together([way[: MOST_FOUND + 1] for way in ways]))
+    ordered = sorted(found, key=lambda row: (row[1], row[0]), reverse=True)
+    keys = list(dict.fromkeys(key for key, _ in ordered))
+    chosen: Any = rows.filter(pk__in=keys[:MOST_FOUND])
+    chosen.is_cut = len(keys) > MOST_FOUND
+    return chosen  # type: ignore[no-any-return]
+
+
+def is_narrowed(rows: QuerySet[Any]) -> bool:
+    """Whether any condition holds rows back."""
+    return bool(rows.query.where)
 
 
 def together(parts: Sequence[QuerySet[Any, Any]]) -> list[tuple[Any, ...]]:
     """The rows of several questions, asked as one. Each may have its own order and limit, which a union may not."""
-    asked = [part.query.sql_with_params() for part in parts]
+    asked = [sql for part in parts if (sql := _sql(part))]
+    if not asked:
+        return []
     apart = [f"SELECT * FROM ({sql}) AS part_{n}" for n, (sql, _) in enumerate(asked)]  # noqa: S608 - Django's own
     with connection.cursor() as cursor:
         values = [value for _, values in asked for value in values]
         cursor.execute(" UNION ALL ".join(apart), values)
         return list(cursor.fetchall())
+
+
+def _sql(part: QuerySet[Any, Any]) -> tuple[str, Sequence[Any]] | None:
+    """None for what Django knows to be empty without asking."""
+    try:
+        return part.query.sql_with_params()
+    except EmptyResultSet:
+        return None

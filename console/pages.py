@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from api.clock import database_now
-from console import acts, live
+from console import acts, chosen, live
 from console.acts import By, Verb
 from console.confirm import confirm
 from console.live import Change
@@ -104,11 +104,27 @@ class Typed(admin.SimpleListFilter):
     def text(self) -> str:
         return (self.value() or "").strip()[:SEARCH_CHARS]
 
+    def finish(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Choose among what all filters have left; of a list that is not searched."""
+        return rows
+
 
 class Rows(ChangeList):
-    """A list whose rows are told what its page knows of all of them at once."""
+    """A list whose rows are told what its page knows of all of them at once.
+
+    is_cut: more were found than `console.finding` keeps.
+    """
 
     model_admin: Any
+    is_cut = False
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        rows: Any = super().get_queryset(request, exclude_parameters)
+        for spec in self.filter_specs:
+            if isinstance(spec, Typed) and not self.query:
+                rows = spec.finish(rows)
+        self.is_cut = getattr(rows, "is_cut", False)
+        return rows  # type: ignore[no-any-return]
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -206,11 +222,7 @@ class Page(admin.ModelAdmin):
 
     def filter_told(self, request: HttpRequest) -> str:
         """How a list is filtered, in words."""
-        changelist = self.get_changelist_instance(request)
-        chosen = [f"search “{changelist.query}”"] if changelist.query else []
-        for spec in changelist.filter_specs:
-            chosen += [f"{spec.title}: {name}" for name in _chosen(spec, changelist)]
-        return "; ".join(chosen) or "no filter: everything"
+        return chosen.told(request, self.get_changelist_instance(request))
 
     # Moving by itself
 
@@ -365,17 +377,6 @@ def _asking(verb: Verb) -> Callable[..., Any]:
         return page.ask(request, verb, rows)
 
     return ask
-
-
-def _chosen(spec: Any, changelist: Any) -> list[str]:
-    """What is chosen in a filter, in words; nothing when all is."""
-    if isinstance(spec, Typed):
-        return [spec.text] if spec.text else []
-    return [
-        str(choice["display"])
-        for number, choice in enumerate(spec.choices(changelist))
-        if choice["selected"] and number
-    ]
 
 
 def _changed(message: Any) -> str:

@@ -83,9 +83,9 @@ class BatchAdmin(BatchPage):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BatchRows
 
-    def ways(self, text: str) -> list[QuerySet[Any, Any]]:
-        ways = super().ways(text)
-        return ways if text.startswith(self.id_prefix) else ways + ways_of_metadata(text)
+    def ways(self, rows: QuerySet[Any], text: str) -> list[QuerySet[Any, Any]]:
+        ways = super().ways(rows, text)
+        return ways if text.startswith(self.id_prefix) else ways + ways_of_metadata(rows, text)
 
     # Export
 

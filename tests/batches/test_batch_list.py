@@ -3,13 +3,10 @@
 import csv
 import datetime
 import io
-from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from django.apps import apps
 from django.contrib.admin.utils import quote
 from django.db import connection
 from django.test import Client
@@ -24,15 +21,15 @@ from batches.models import (
     ACTIVE,
     Batch,
     BatchMinute,
-    MetadataPair,
     Priority,
     Segment,
     Shard,
     Status,
     Transition,
+    Upstream,
 )
 from batches.speed import speeds
-from console import acts, finding, pages
+from console import acts, pages
 from console.models import Act
 from tests.batches.factories import reach, run, start, submit
 from tests.console.operators import ask, list_of, with_permissions
@@ -181,58 +178,38 @@ def test_the_days_that_are_chosen_are_told_and_kept(viewer: Client, account: Acc
     assert "created: since 2026-01-02" in chosen.content.decode()
 
 
-# Searching
-
-
-def test_metadata_is_found_by_value_pair_and_beginning(viewer: Client, account: Account) -> None:
-    nightly = submit(account, b"{}\n", metadata={"project": "north", "description": "Nightly run"})
-    other = submit(account, b"{}\n", metadata={"team": "north"})
-    submit(account, b"{}\n")
-
-    assert rows(viewer, q="project=north") == [nightly.pk]
-    assert rows(viewer, q="project=nor") == [nightly.pk]
-    assert rows(viewer, q="north") == [other.pk, nightly.pk]
-    assert rows(viewer, q="Night") == [nightly.pk]
-    assert rows(viewer, q="project=south") == []
-    assert rows(viewer, q="=") == rows(viewer, q="run") == []
-
-
-def test_a_search_finds_the_newest_first_and_no_more_than_it_says(
-    viewer: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("state=in_progress", "state: in_progress"),
+        ("total=1", "total: 1"),
+        ("state=active&completed__gte=0", "state: Active; completed gte: 0"),
+        ("endpoint=/v1/other", "endpoint: /v1/other"),
+        ("state=nonsense", "no filter: everything"),
+    ],
+)
+def test_what_only_the_address_says_is_told_before_an_act(
+    query: str, expected: str, account: Account
 ) -> None:
-    monkeypatch.setattr(finding, "MOST_FOUND", 2)
-    made = [submit(account, b"{}\n", metadata={"k": "v"}).pk for _ in range(3)]
+    batch = start(account, 1)
+    if "other" in query:
+        changed(batch, endpoint="/v1/other")
+    operator = with_permissions("batches.view_batch", "batches.cancel_batch")
 
-    assert rows(viewer, q="v") == rows(viewer, q=account.name) == made[:0:-1]
+    page = ask(operator, "cancel-batches", batch, query=f"?{query}", across=True)
 
-
-def test_a_search_is_narrowed_by_filters(viewer: Client, account: Account) -> None:
-    submit(account, b"{}\n", metadata={"k": "v"})
-    failed = reach(submit(account, b"{}\n", metadata={"k": "v"}), Status.FAILED)
-
-    assert rows(viewer, q="k=v", state="failed") == [failed.pk]
+    assert f"All that match ({expected})" in page.content.decode()
 
 
-def test_metadata_that_no_database_takes_as_text_does_not_break_a_batch(account: Account) -> None:
-    MetadataPair.objects.note(
-        [Batch(pk=submit(account, b"{}\n").pk, metadata={"a\x00": "b\ud800" + "x" * 512})]
-    )
+def test_an_upstream_that_only_the_address_says_is_told(account: Account) -> None:
+    batch = start(account, 1)
+    operator = with_permissions("batches.view_batch", "batches.cancel_batch")
+    changed(batch, upstream=Upstream.objects.get())
+    query = f"?upstream__id__exact={Upstream.objects.get().pk}"
 
-    pair = MetadataPair.objects.get()
-    assert (pair.key, pair.value) == ("a", "b?" + "x" * 198)
+    page = ask(operator, "cancel-batches", batch, query=query, across=True)
 
-
-def test_batches_that_were_there_before_are_found_too(viewer: Client, account: Account) -> None:
-    batch = submit(account, b"{}\n", metadata={"project": "north", "nul": "a\x00b"[:1]})
-    submit(account, b"{}\n")
-    MetadataPair.objects.all().delete()
-    migration = import_module("batches.migrations.0006_metadata_pairs")
-
-    for _ in range(2):
-        migration.note_metadata(apps, SimpleNamespace(connection=connection))
-
-    assert MetadataPair.objects.count() == 2
-    assert rows(viewer, q="project=north") == [batch.pk]
+    assert f"(upstream id: {Upstream.objects.get().pk})" in page.content.decode()
 
 
 # Few questions
