@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.forms import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -22,14 +23,34 @@ from files.storage import Missing
 
 READ_CONTENT = "batches.view_content"  # the permission to read prompts and answers, wherever
 DOWNLOAD = "download files"  # in the operator log
+PARTS = 50  # of a file, that its page shows
 LOST = "The storage has lost the bytes of this file."
+
+
+class FirstParts(BaseInlineFormSet):
+    """The first PARTS of a file; `unshown` is how many there are beyond."""
+
+    unshown = 0
+
+    def get_queryset(self) -> Any:
+        if not hasattr(self, "first"):
+            parts = super().get_queryset()
+            self.first = list(parts[:PARTS])
+            self.unshown = parts.count() - PARTS if len(self.first) == PARTS else 0
+        return self.first
 
 
 class FilePartInline(ReadOnly, admin.TabularInline):
     model = FilePart
-    fields = ["number", "blob", "start", "bytes"]
+    formset = FirstParts
+    fields = ["number", "stored_as", "start", "bytes"]
+    readonly_fields = ["stored_as"]
     ordering = ["number"]
     extra = 0
+
+    @admin.display(description="blob")
+    def stored_as(self, part: Any) -> Any:
+        return part.blob_id  # the row itself would be asked for part by part
 
 
 @admin.register(File)
@@ -77,7 +98,7 @@ class FileAdmin(OwnedLook):
 
     def shown_of(self, request: HttpRequest, row: File) -> dict[str, Any]:
         may_read = request.user.has_perm(READ_CONTENT)
-        return {"content": reverse("admin:files_file_content", args=[row.pk]) if may_read else ""}
+        return {"content": reverse("admin:files_file_content", args=[quote(row.pk)]) if may_read else ""}
 
     # Columns
 

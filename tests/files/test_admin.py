@@ -1,11 +1,13 @@
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Account
 from console.models import Act
+from files import admin as files_admin
 from files.models import Blob, File
 from tests.console.operators import with_permissions
 from tests.factories import FileFactory
@@ -33,14 +35,31 @@ def test_every_page_opens_and_changes_nothing(
     )
 
 
-def test_the_list_needs_few_queries(
-    admin_client: Client, account: Account, django_assert_max_num_queries: object
+@pytest.mark.parametrize("page", ["changelist", "change"])
+def test_few_queries(
+    page: str, admin_client: Client, account: Account, django_assert_max_num_queries: Any
 ) -> None:
-    for _ in range(20):
-        FileFactory(account)
+    files = [FileFactory(account, *[b"x"] * 20) for _ in range(20)]
+    ContentType.objects.get_for_model(File)  # which Django asks for once and keeps
 
-    with django_assert_max_num_queries(15):  # type: ignore[operator]
-        admin_client.get(reverse("admin:files_file_changelist"))
+    with django_assert_max_num_queries(10):
+        args = [files[0].pk] if page == "change" else None
+        assert admin_client.get(reverse(f"admin:files_file_{page}", args=args)).status_code == 200
+
+
+def test_of_many_parts_the_first_are_shown(
+    admin_client: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FileFactory(account, *(b"%d" % number for number in range(5)))
+    page = reverse("admin:files_file_change", args=[file.pk])
+    blobs = list(file.parts.order_by("number").values_list("blob_id", flat=True))
+    assert all(blob in admin_client.get(page).content.decode() for blob in blobs)
+    monkeypatch.setattr(files_admin, "PARTS", 2)
+
+    told = admin_client.get(page).content.decode()
+
+    assert [blob in told for blob in blobs] == [True, True, False, False, False]
+    assert "and 3 more" in told
 
 
 # Downloads
