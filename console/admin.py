@@ -279,9 +279,11 @@ class RoleAdmin(Page, GroupAdmin):
 
     def _meaningful(self) -> Iterable[tuple[Permission, str]]:
         """The permissions that some page of the console asks for, each with the group it is shown in."""
+        registered = self.admin_site._registry.items()
+        shown_inside = [(one.model, one) for _, page in registered for one in page.inlines]
         pages = {
             (model._meta.app_label, model._meta.model_name): page
-            for model, page in self.admin_site._registry.items()
+            for model, page in [*shown_inside, *registered]
         }
         for permission in Permission.objects.select_related("content_type"):
             kind = permission.content_type

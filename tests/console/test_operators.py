@@ -1,5 +1,6 @@
 """Operators and roles are the admins' alone, and nobody raises himself above what he is."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from config.roles import ROLES
 from console.models import Act
 from tests.console.operators import in_role, logged_in
 
@@ -173,3 +175,17 @@ def test_every_page_opens(chief: User) -> None:
     ]
 
     assert [client.get(page).status_code for page in pages] == [200] * len(pages)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_is_saved_as_it_is_stays_as_it_is(role: str, chief: User) -> None:
+    group = in_role(role).groups.get()
+    client, url = logged_in(chief), reverse("admin:auth_group_change", args=[group.pk])
+    before = set(group.permissions.values_list("codename", flat=True))
+    ticked = re.findall(
+        r'name="permissions" value="(\d+)"[^>]* checked', client.get(url).content.decode()
+    )
+
+    client.post(url, {"name": role, "permissions": ticked})
+
+    assert set(group.permissions.values_list("codename", flat=True)) == before
