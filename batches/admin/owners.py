@@ -149,7 +149,8 @@ class AccountPage(AccountAdmin):
         shown = _shown(row, Q(account=row), {"account": row.name})
         shown["users"] = list_url("accounts_externaluser", account=row.name)
         if request.user.has_perm("accounts.view_apikey"):
-            keys = ApiKey.objects.filter(account=row).order_by("revoked_at", "-created_at")[:KEYS]
+            live_first = F("revoked_at").asc(nulls_first=True)  # PostgreSQL would have them last
+            keys = ApiKey.objects.filter(account=row).order_by(live_first, "-created_at")[:KEYS]
             shown["keys"] = [(key, key.state_at(row.seen_at, row.is_active)) for key in keys]
             shown["all_keys"] = list_url("accounts_apikey", account=row.name)
         return shown
