@@ -6,13 +6,15 @@ from django.db.models import Count, QuerySet, Sum
 
 from accounts.models import Account, ExternalUser
 from batches import lifecycle
+from batches.acts.batches import CANCEL
 from batches.acts.told import OPEN, OWNERS, STOPPABLE
 from batches.models import Batch
-from console.acts import Preview, Refused, Verb
+from console.acts import By, Preview, Refused, Verb, record
 from console.models import Act
 from console.text import number, plural
 
 MOST_AT_ONCE = 1000  # batches, all in one transaction
+NONE = "no batches to cancel"
 
 
 def _batches_of(owners: QuerySet[Any] | list[Any], model: type[Account | ExternalUser]) -> Any:
@@ -21,38 +23,50 @@ def _batches_of(owners: QuerySet[Any] | list[Any], model: type[Account | Externa
 
 
 def _cancel_all(owner: Account | ExternalUser, act: Act) -> str:
-    """Cancel each batch of the owner that has not ended; one that ends meanwhile is left as it is."""
-    cancelled = 0
+    """Cancel each batch of the owner that may still call a line; one that moves on meanwhile is left as it is."""
+    cancelled = []
     batches = list(_batches_of([owner], type(owner))[: MOST_AT_ONCE + 1])
     if len(batches) > MOST_AT_ONCE:
-        raise Refused(
-            f"it has more than {number(MOST_AT_ONCE)} active batches: cancel them in the list of batches"
-        )
+        raise Refused(f"it has {_too_many()}")
     for batch in batches:
         try:
             lifecycle.cancel(batch, actor=act.operator, reason=act.reason)
         except Batch.Conflict:
             continue
-        cancelled += 1
+        cancelled.append(batch)
     if not cancelled:
-        raise Refused("it has no active batches")
-    return f"{plural(cancelled, 'batch', 'batches')} cancelled"
+        raise Refused(f"it has {NONE}")
+    # The log of each batch has it, too; in the transaction of the act, so that neither is there alone.
+    record(
+        By(act.operator, act.user_id, act.address),
+        CANCEL.name,
+        *cancelled,
+        outcome=CANCEL.done,
+        reason=act.reason,
+        parameters={"part of": f"{act.verb}: {owner}"},
+    )
+    return f"{plural(len(cancelled), 'batch', 'batches')} cancelled"
+
+
+def _too_many() -> str:
+    return f"more than {number(MOST_AT_ONCE)} batches to cancel: do it in the list of batches"
 
 
 def _told(owners: QuerySet[Any]) -> Preview:
-    batches = _batches_of(owners.order_by(), owners.model)
+    batches = _batches_of(owners.order_by(), owners.model).order_by()
     field = "account" if owners.model is Account else "external_user"
-    found = batches.order_by().aggregate(
-        batches=Count("pk"), lines=Sum(OPEN, default=0), busy=Count(field, distinct=True)
-    )
-    idle = owners.count() - found["busy"]
+    found = batches.values_list(field).annotate(batches=Count("pk"), lines=Sum(OPEN, default=0))
+    busy = {owner: (count, lines) for owner, count, lines in found}
+    beyond = [owner for owner, (count, _) in busy.items() if count > MOST_AT_ONCE]
+    skipped = {NONE: owners.count() - len(busy), _too_many(): len(beyond)}
+    able = [counts for owner, counts in busy.items() if owner not in beyond]
     return Preview(
         sums={
-            "active batches, all of which are cancelled": found["batches"],
-            "lines that will not run": found["lines"],
+            "batches, all of which are cancelled": sum(count for count, _ in able),
+            "lines that will not run": sum(lines for _, lines in able),
         },
-        owners=batches.owners(OWNERS),
-        skipped={"no active batches": idle} if idle else {},
+        owners=batches.exclude(**{f"{field}__in": beyond}).owners(OWNERS),
+        skipped={why: count for why, count in skipped.items() if count},
     )
 
 
@@ -62,8 +76,9 @@ def _verb(model: type[Account | ExternalUser], whose: str) -> Verb:
         button="Cancel all batches",
         asks="Cancel all active batches of {objects}",
         done="relieved of its batches",
-        explains="Every batch of theirs that has not ended is cancelled. No new call is made; what is done is kept. New "
-        "batches are still taken: suspend them to prevent that.",
+        explains="Every batch of theirs that is validating or in progress is cancelled: no new call is made, and what is "
+        "done is kept. One that is finalizing has nothing left to cancel. New batches are still taken: suspend them "
+        "to prevent that.",
         model=model,
         permission="batches.cancel_batch",
         do=_cancel_all,

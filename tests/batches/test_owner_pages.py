@@ -7,17 +7,18 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
-from accounts.models import Account, ExternalUser, Owner
+from accounts.models import Account, ApiKey, ExternalUser, Owner
 from api.clock import database_now
 from batches import traffic
 from batches.acts import owners
+from batches.admin import owners as owners_admin
 from batches.models import Batch, Engine, Host, Shard, Status
-from console.models import Act
+from console.models import Act, ActObject
 from console.parts import page_of
 from files.models import File
 from tests.batches.factories import HOUR, make_engine, make_host, run, start
 from tests.batches.test_overview import LATER
-from tests.console.operators import ask, confirm, list_of, logged_in, with_permissions
+from tests.console.operators import ask, confirm, list_of, logged_in, name_of, with_permissions
 from tests.console.world import populate
 from tests.factories import AccountFactory, secret_of
 
@@ -48,6 +49,20 @@ def test_an_account_shows_batches_usage_failures_and_keys(
     assert page.count('data-label="Batch"') == 1
     assert failed.pk in page
     assert ">first</a>" in page
+
+
+def test_keys_that_live_come_before_those_that_are_revoked(
+    admin_client: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners_admin, "KEYS", 2)
+    for name in ("live", "gone", "also gone"):
+        secret_of(account, name=name)
+    for key in ApiKey.objects.filter(name__contains="gone"):
+        key.revoke()
+
+    keys = admin_client.get(page_of(account)).context["keys"]
+
+    assert [(key.name, state[0]) for key, state in keys] == [("live", "live"), ("gone", "revoked")]
 
 
 def test_an_external_user_shows_only_what_is_theirs(
@@ -84,9 +99,26 @@ def test_all_batches_of_an_owner_are_cancelled_at_once(
     assert status[others.pk] == ("cancelling" if whose == "account" else "in_progress")
     assert status[stranger.pk] == Status.IN_PROGRESS
     count = "2 batches" if whose == "account" else "1 batch"
-    assert Act.objects.get().affected.get().outcome == f"{count} cancelled"
+    act = Act.objects.get(verb=f"cancel all batches of {whose}s")
+    assert act.affected.get().outcome == f"{count} cancelled"
     again = ask(operator, f"cancel-all-batches-of-{whose.replace(' ', '-')}s", owner)
-    assert "no active batches" in again.content.decode()
+    assert "no batches to cancel" in again.content.decode()
+
+
+def test_the_log_of_each_batch_has_that_all_were_cancelled(account: Account) -> None:
+    batch = start(account, 1)
+    operator = with_permissions(*CANCEL)
+
+    confirm(operator, ask(operator, "cancel-all-batches-of-accounts", account), "spam")
+
+    logged = ActObject.objects.of(batch).get()
+    assert (logged.act.verb, logged.outcome) == ("cancel batches", "cancelled")
+    assert (logged.act.operator, logged.act.reason) == (name_of(operator), "spam")
+    assert (logged.act.user_id, logged.act.address, logged.act.left) == (
+        int(operator.session["_auth_user_id"]),
+        "127.0.0.1",
+        0,
+    )
 
 
 def test_more_batches_than_one_transaction_should_hold_are_left_to_the_list(
@@ -96,9 +128,24 @@ def test_more_batches_than_one_transaction_should_hold_are_left_to_the_list(
     batches = [start(account, 1), start(account, 1)]
     operator = with_permissions(*CANCEL)
 
-    confirm(operator, ask(operator, "cancel-all-batches-of-accounts", account), "spam")
+    quiet = AccountFactory()
+    start(quiet, 4)
+    page = ask(operator, "cancel-all-batches-of-accounts", account, quiet, AccountFactory())
 
-    assert "more than 1 active batches" in Act.objects.get().affected.get().outcome
+    assert dict(page.context["sums"]) == {
+        "batches, all of which are cancelled": 1,
+        "lines that will not run": 4,
+    }
+    assert dict(page.context["owners"]) == {quiet.name: 1}
+    assert dict(page.context["skipped"]) == {
+        "no batches to cancel": 1,
+        "more than 1 batches to cancel: do it in the list of batches": 1,
+    }
+    assert page.context["acted_on"] == 1
+    url = page_of(account).replace("/change/", "/do/cancel-all-batches-of-accounts/")
+    operator.post(url, {"reason": "spam", "token": "t" * 20})
+
+    assert "more than 1 batches" in Act.objects.get().affected.get().outcome
     assert {Batch.objects.get(pk=one.pk).status for one in batches} == {Status.IN_PROGRESS}
 
 
