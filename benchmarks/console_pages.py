@@ -46,13 +46,16 @@ OF_BATCHES = {  # what the list of batches can be asked
     "search large account": "q=account-1",
     "search metadata": "q=project=p7",
     "search metadata of all": "q=Nightly",
+    "search large account, active": "q=account-1&state=active",
+    "search metadata of all, active": "q=Nightly&state=active",
+    "user anywhere, failed": "user=user-1&state=failed",
     "search nothing": "q=nobody",
     "oldest first": "o=7",
     "last page": "p=200",
     "last page of active": "state=active&p=4",
     "last page of an account": "account=account-1&p=200",
 }
-OF_ONE = ("lines", "live_one", "history")  # further addresses of a batch
+OF_ONE = ("lines", "history")  # further addresses of a batch
 
 
 def pages() -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from console.charts import Bars, Column, Lines, Series, bars, lines
 from console.text import duration
 
 TONES = {"done": "done", "failed": "failed"}
+WITH_FAILURES = {"failed__gt": 0}  # of their rows, in an address
 COLUMNS = {"batches_ownerhour": "hour", "batches_trafficslice": "start"}  # the time of their rows
 
 

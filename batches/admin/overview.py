@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import ApiKey
 from batches import overview, speed
-from batches.admin.graphs import latencies, list_url, throughput
+from batches.admin.graphs import WITH_FAILURES, latencies, list_url, throughput
 from batches.admin.status import progress_of, state_of
 from batches.admin.upstreams import state_of as upstream_state
 from batches.models import Batch, Status
@@ -115,7 +115,10 @@ def _figures(request: HttpRequest, now: Snapshot) -> Panel:
         "active": (number(work.active), list_url("batches_batch", state="active")),
         "kinds": kinds,
         "done": (number(day.completed), list_url("batches_trafficslice", since="day")),
-        "failed": (number(day.failed), list_url("batches_batch", state="failures")),
+        "failed": (
+            number(day.failed),
+            list_url("batches_trafficslice", since="day", **WITH_FAILURES),
+        ),
         "rate": share(day.failed, day.completed + day.failed),
         "is_failing": bool(day.failed),
         "lately": (f"{day.lines_a_second:,.1f}", list_url("batches_batch", state="in_progress")),
@@ -178,7 +181,8 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
         for batch in now.running
     ]
     more = now.work.batches[Status.IN_PROGRESS] - len(rows)
-    context = {"rows": rows, "more": max(0, more), "all": list_url("batches_batch", state="active")}
+    every = list_url("batches_batch", state=Status.IN_PROGRESS.value)
+    context = {"rows": rows, "more": max(0, more), "all": every}
     return Panel(
         template="batches/overview/running.html", context=context, title="Running now", width=8
     )
@@ -200,7 +204,7 @@ def _owner(account: int, name: str, user: int | None, external_id: str | None) -
 def _busiest(request: HttpRequest, now: Snapshot) -> Panel:
     rows = []
     for one in now.busiest:
-        whose = {"account": one.account, "user": one.external_user}
+        whose = {"since": "day", "account": one.account, "user": one.external_user}
         rows.append(
             {
                 "owner": _owner(
@@ -208,8 +212,8 @@ def _busiest(request: HttpRequest, now: Snapshot) -> Panel:
                 ),
                 "lines": one.completed + one.failed,
                 "failed": one.failed,
-                "hours": list_url("batches_ownerhour", since="day", **whose),
-                "failures": list_url("batches_batch", state="failures", **whose),
+                "hours": list_url("batches_ownerhour", **whose),
+                "failures": list_url("batches_ownerhour", **whose, **WITH_FAILURES),
             }
         )
     return Panel(
@@ -226,7 +230,6 @@ def _upstreams(request: HttpRequest, now: Snapshot) -> Panel:
             "upstream": one,
             "url": reverse("admin:batches_upstream_change", args=[one.pk]),
             "state": upstream_state(one),
-            "waiting": list_url("batches_batch", state="active"),
         }
         for one in now.upstreams
     ]

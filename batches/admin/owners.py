@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from accounts.admin import AccountAdmin, ExternalUserAdmin
 from accounts.models import Account, ApiKey, ExternalUser
 from batches import acts
-from batches.admin.graphs import TONES, list_url
+from batches.admin.graphs import TONES, WITH_FAILURES, list_url
 from batches.admin.status import state_of
 from batches.models import TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
@@ -107,6 +107,7 @@ def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
                 text,
                 _sum(hours, now - days * DAY),
                 list_url("batches_ownerhour", since=since, **chosen),
+                list_url("batches_ownerhour", since=since, **chosen, **WITH_FAILURES),
             )
             for text, days, since in (("24 hours", 1, "day"), ("30 days", DAYS, "month"))
         ],

@@ -10,7 +10,6 @@ from batches.models import Segment, Shard
 class ShardAdmin(OfBatch):
     list_display = ["__str__", "lines", "state", "owner", "epoch", "lease_expires_at"]
     list_select_related = ["owner"]
-    list_filter = ["state"]
 
 
 @admin.register(Segment)

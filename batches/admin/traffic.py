@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from accounts.pages import AccountFilter, ExternalUserFilter
 from api.clock import database_now
+from batches.admin.of_batch import OfBatch
 from batches.models import BatchMinute, OwnerHour, TrafficSlice
 from console.pages import Look, Tabs
 
@@ -43,12 +44,9 @@ class UserFilter(ExternalUserFilter):
 
 
 @admin.register(BatchMinute)
-class BatchMinuteAdmin(Look):
+class BatchMinuteAdmin(OfBatch):
     list_display = ["batch", "minute", "completed", "failed", "calls"]
     list_select_related = ["batch"]
-    search_fields = ["=batch__id"]
-    search_help_text = "Id of a batch"
-    ordering = ["-id"]
 
 
 @admin.register(TrafficSlice)

@@ -145,7 +145,11 @@ class UpstreamAdmin(Page):
             "models": models,
             "paces": dict(Pace.objects.filter(upstream=row).values_list("model", "calls")),
             "batches": [
-                (number(count), Status(status).label, list_url("batches_batch", state=status))
+                (
+                    number(count),
+                    Status(status).label,
+                    list_url("batches_batch", state=status, upstream__id__exact=row.pk),
+                )
                 for status, count in waiting.values_list("status").annotate(Count("pk"))
             ],
             "slices": list_url("batches_trafficslice", since="day", upstream__id__exact=row.pk),

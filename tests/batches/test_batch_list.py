@@ -334,7 +334,9 @@ def test_a_page_far_in_is_the_one_it_would_be(
     assert near == [made[:2], made[2:4], made[4:]]
 
 
-@pytest.mark.parametrize("model", [Transition, Shard, Segment], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [BatchMinute, Transition, Shard, Segment], ids=lambda model: model.__name__
+)
 def test_rows_of_a_batch_are_found_by_its_id_as_it_is(
     model: Any, account: Account, admin_client: Client
 ) -> None:

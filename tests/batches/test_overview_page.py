@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import Account, Owner
 from api.clock import database_now
-from batches import traffic
+from batches import overview, traffic
 from batches.models import Batch, BatchMinute, Host
 from console.parts import page_of
 from tests.batches.factories import make_host, make_upstream, run, start, submit
@@ -50,10 +50,38 @@ def test_the_numbers_are_those_of_the_rows(admin_client: Client, account: Accoun
 
     panels = panels_of(admin_client)
 
+    (failed,) = re.findall(r'class="figure bad"><strong><a href="([^"]+)"', panels)
+    assert _sum_of(admin_client, failed) == 2
+    assert "Busiest" in panels
+    (failed,) = re.findall(
+        r'data-label="Failed" class="number"><a href="([^"]*hour[^"]*)">2<', panels
+    )
+    assert _sum_of(admin_client, failed) == 2
     figures = re.findall(r"<strong><a [^>]*>([^<]+)<", panels)
     assert figures[:4] == ["2", "4", "2", "0.0"]
     assert "33 %" in panels
     assert f'href="{reverse("admin:accounts_externaluser_change", args=[user.pk])}"' in panels
+
+
+def _sum_of(client: Client, url: str) -> int:
+    """How many lines failed by the rows of a list."""
+    rows = client.get(unescape(url)).context["cl"].result_list
+    assert rows
+    assert all(row.failed for row in rows)
+    return sum(row.failed for row in rows)
+
+
+def test_more_than_are_shown_are_those_in_progress(
+    admin_client: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "SHOWN", 1)
+    running = {start(account, 1).pk for _ in range(2)}
+    submit(account, b"{}\n")
+
+    (url,) = re.findall(r'<a href="([^"]+)">and 1 more in progress', panels_of(admin_client))
+
+    rows = admin_client.get(unescape(url)).context["cl"].result_list
+    assert {row.pk for row in rows} == running
 
 
 def test_how_long_it_takes_is_told_from_the_pace_of_the_last_minutes(

@@ -1,6 +1,7 @@
 """The pages of accounts, external users and workers: what is theirs, and the end of all of it at once."""
 
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +13,7 @@ from api.clock import database_now
 from batches import traffic
 from batches.acts import owners
 from batches.admin import owners as owners_admin
-from batches.models import Batch, Engine, Host, Shard, Status
+from batches.models import Batch, Engine, Host, OwnerHour, Shard, Status
 from console.models import Act, ActObject
 from console.parts import page_of
 from files.models import File
@@ -44,7 +45,8 @@ def test_an_account_shows_batches_usage_failures_and_keys(
 
     assert f"state=in_progress&amp;account={account.name.replace(' ', '+')}" in page
     assert ">3</a></strong><span>lines done, 24 hours" in page
-    assert "2 failed" in page
+    lost = f"since=day&amp;account={quote_plus(account.name)}&amp;failed__gt=0"
+    assert f'{list_of(OwnerHour)}?{lost}">2 failed</a>' in page
     assert "6 tokens in" in page
     assert page.count('data-label="Batch"') == 1
     assert failed.pk in page
@@ -173,7 +175,7 @@ def test_workers_are_shown_with_their_engines_and_shards(
     assert page.count('<section class="panel card"') == 2
     assert "not this one" in page
     assert ">gone</span>" in page
-    assert f"?owner={engine.pk.replace(' ', '%20')}" in page or f"?owner={engine.pk}" in page
+    assert f"?owner={engine.pk.replace(' ', '%20')}&amp;state=running" in page
     Engine.objects.update(host="elsewhere")
     assert (
         "Engines whose host has not been heard of"

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import Account
 from batches.executor.retry import KEY_REFUSED
-from batches.models import Upstream
+from batches.models import Batch, Upstream
 from console.models import Act
 from console.parts import page_of
 from tests.batches.factories import make_upstream, start
@@ -171,6 +171,18 @@ def test_the_page_tells_state_day_and_what_waits(admin_client: Client, account: 
     assert "in progress</a>" in page
     assert "<polyline" in page
     assert 'data-label="Bears at once" class="number">480<' in page
+
+
+def test_the_batches_that_wait_are_its_own(admin_client: Client, account: Account) -> None:
+    upstream, other = make_upstream(), make_upstream()
+    ours, theirs = start(account, 1), start(account, 1)
+    Batch.objects.filter(pk=ours.pk).update(upstream=upstream)
+    Batch.objects.filter(pk=theirs.pk).update(upstream=other)
+
+    ((count, _, url),) = admin_client.get(page_of(upstream)).context["batches"]
+
+    rows = admin_client.get(url).context["cl"].result_list
+    assert (count, [row.pk for row in rows]) == ("1", [ours.pk])
 
 
 @pytest.mark.parametrize("path", ["page", "list"])
