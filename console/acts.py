@@ -176,12 +176,16 @@ def record(
     reason: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> Act:
-    """Write down, within the caller's transaction, what it has just done to rows of one kind. `outcome` must say something."""
+    """Write down, within the caller's transaction if there is one, what it has just done to rows of one kind.
+
+    All of it or nothing is written. `outcome` must say something.
+    """
     act = Act(token=new_token(), verb=verb, operator=by.name, reason=reason)
     act.parameters = dict(parameters or {})
-    _written(act, by, list(rows))
-    act.affected.update(outcome=outcome, at=act.at)
-    Act.objects.filter(pk=act.pk).update(done=len(rows), finished_at=act.at)
+    with transaction.atomic():  # else what dies in between leaves an act that nobody ever finishes
+        _written(act, by, list(rows))
+        act.affected.update(outcome=outcome, at=act.at)
+        Act.objects.filter(pk=act.pk).update(done=len(rows), finished_at=act.at)
     act.refresh_from_db()
     return act
 

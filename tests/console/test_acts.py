@@ -248,6 +248,21 @@ def test_what_was_done_is_recorded_as_an_act_of_its_own() -> None:
 
 
 @pytest.mark.django_db
+def test_what_dies_while_it_records_leaves_no_act_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = groups(1).get()
+    monkeypatch.setattr(ActObject.objects.all().__class__, "update", _dies)
+
+    with pytest.raises(KeyboardInterrupt):
+        acts.record(ANNA, "change group", group, outcome="changed: name")
+
+    assert not Act.objects.exists()
+
+
+def _dies(*args: Any, **fields: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.django_db
 def test_the_acts_on_a_row_are_found_the_latest_first() -> None:
     one, other = groups(2)
     for verb in ("add group", "change group"):
