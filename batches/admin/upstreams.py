@@ -39,6 +39,13 @@ def key_told(key: str) -> str:
     return f"set; ends in {key[-4:]}" if len(key) >= LONG_KEY else "set"
 
 
+class LinesField(forms.CharField):
+    """Lines of text, whatever ends them: browsers send CR LF, which is no change."""
+
+    def to_python(self, value: Any) -> Any:
+        return "\n".join(super().to_python(value).splitlines())
+
+
 class UpstreamForm(forms.ModelForm):
     """The key goes in and never comes out: an empty field keeps the one there is."""
 
@@ -47,7 +54,7 @@ class UpstreamForm(forms.ModelForm):
         label="API key",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
     )
-    served_models = forms.CharField(
+    served_models = LinesField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4}),
         help_text="One a line; none means that it takes any.",

@@ -76,6 +76,14 @@ def test_models_are_typed_one_a_line(admin_client: Client) -> None:
     assert upstream.served_models == ["b", "c"]
 
 
+def test_models_that_stay_are_no_change_whatever_ends_their_lines(admin_client: Client) -> None:
+    upstream = make_upstream(served_models=["a", "b"])
+
+    save(admin_client, upstream, served_models="a\r\nb", timeout_seconds=7)
+
+    assert Act.objects.get().affected.get().outcome == "changed: Timeout seconds"
+
+
 @pytest.mark.parametrize("change", [{"api_key": "other"}, {"base_url": "http://127.0.0.1:8/v1"}])
 def test_to_correct_a_refused_key_resumes(change: dict[str, str], admin_client: Client) -> None:
     upstream = make_upstream(api_key=KEY)
