@@ -1,6 +1,7 @@
 """Between an operator and an act stands a page that says all of it, asks why, and is sent twice without harm."""
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -320,3 +321,15 @@ def test_without_a_token_of_the_page_nothing_is_done(operator: Client, batch: Ba
     assert response.status_code == 403
     assert "Please try again" in response.content.decode()
     assert status_of(batch) == Status.IN_PROGRESS
+
+
+def test_every_field_names_a_help_that_is_there(account: Account) -> None:
+    asks = with_permissions("batches.view_batch", "batches.prioritize_batch")
+
+    page = ask(asks, "prioritize-batches", start(account, 1)).content.decode()
+
+    named = {
+        one for names in re.findall(r'aria-describedby="([^"]+)"', page) for one in names.split()
+    }
+    assert {"id_with-priority_helptext", "id_reason_helptext"} <= named
+    assert all(f'id="{one}"' in page for one in named)
