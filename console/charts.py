@@ -153,11 +153,6 @@ def lines(
     return Lines(title, [written(tick) for tick in ticks], _thinned(labels), strokes)
 
 
-def sparkline(values: Sequence[float | None]) -> Sequence[str]:
-    """The points of a small line without axes, a text for each unbroken run."""
-    return _runs(values, max((value for value in values if value is not None), default=0) or 1)
-
-
 def _scale(most: float) -> tuple[float, list[float]]:
     """Return a round height that `most` fits under, and the ticks from there down to 0."""
     if most <= 0:

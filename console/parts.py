@@ -1,7 +1,6 @@
 """The small pieces of HTML that every page is made of. Whatever goes in is text, and comes out escaped and visible."""
 
 import datetime
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.admin.utils import quote
@@ -12,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from console.charts import BOX, Progress, sparkline
+from console.charts import BOX, Progress
 from console.text import ago, number, visible
 
 CELL_CHARS = 60
@@ -126,17 +125,6 @@ def use_bar(used: int, limit: int) -> SafeString:
         f"{share:.0%}",
         "failed" if share >= NEARLY_ALL else "done",
         round(share * BOX),
-    )
-
-
-def spark(values: Sequence[float | None]) -> SafeString:
-    """A small line without axes."""
-    lines = format_html_join("", '<polyline points="{}"/>', ((run,) for run in sparkline(values)))
-    return format_html(
-        '<svg class="spark" viewBox="0 0 {0} {0}" preserveAspectRatio="none" aria-hidden="true">'
-        "{1}</svg>",
-        BOX,
-        lines,
     )
 
 

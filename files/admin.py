@@ -98,7 +98,9 @@ class FileAdmin(OwnedLook):
 
     def shown_of(self, request: HttpRequest, row: File) -> dict[str, Any]:
         may_read = request.user.has_perm(READ_CONTENT)
-        return {"content": reverse("admin:files_file_content", args=[quote(row.pk)]) if may_read else ""}
+        return {
+            "content": reverse("admin:files_file_content", args=[quote(row.pk)]) if may_read else ""
+        }
 
     # Columns
 

@@ -10,7 +10,6 @@ from console.acts import Preview
 
 OWNERS = 20  # that a confirm page names
 STOPPABLE = (Status.VALIDATING, Status.IN_PROGRESS)  # with lines that may still be called
-ONE = Count("pk")
 DONE = F("completed") + F("failed")
 OPEN = F("total") - DONE
 
@@ -33,7 +32,9 @@ def told(
     for why, condition in (unless or {}).items():
         skips[why] = able & condition
         able = able & ~condition
-    asked = {f"sum_{n}": _sum(of, able) for n, of in enumerate(sums.values())}
+    asked: dict[str, Any] = {
+        f"sum_{n}": Sum(of, filter=able or None, default=0) for n, of in enumerate(sums.values())
+    }
     asked |= {f"skip_{n}": Count("pk", filter=of) for n, of in enumerate(skips.values())}
     asked |= {
         f"rare_{n}": Count("pk", filter=able & of) for n, of in enumerate((rare or {}).values())
@@ -55,10 +56,6 @@ def told(
 def ended_or(status: Status, otherwise: str) -> str:
     """Why what still runs is needed for an act: it has ended, or `otherwise`."""
     return "it has ended" if status in TERMINAL else otherwise
-
-
-def _sum(of: Any, able: Q) -> Any:
-    return Count("pk", filter=able) if of is ONE else Sum(of, filter=able or None, default=0)
 
 
 def _some(counts: Mapping[str, int]) -> dict[str, int]:

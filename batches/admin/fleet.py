@@ -31,7 +31,6 @@ def _look_at(row: Any, now: datetime.datetime) -> None:
 class HostAdmin(Look):
     """Hosts, each with its engines, on one page: they are few."""
 
-    list_display = ["name", "life", "pid", "version", "slots", "started"]
     ordering = ["-lease_expires_at"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -58,14 +57,6 @@ class HostAdmin(Look):
             "version": settings.VERSION,
         }
         return TemplateResponse(request, "batches/workers.html", context)
-
-    @admin.display(description="state")
-    def life(self, host: Host) -> Any:
-        return life_badge(host)
-
-    @admin.display(description="started", ordering="started_at")
-    def started(self, host: Any) -> Any:
-        return moment(host.started_at, host.seen_at)
 
 
 @admin.register(Engine)

@@ -27,7 +27,6 @@ register.simple_tag(parts.short_id)
 register.simple_tag(parts.moment)
 register.simple_tag(parts.progress_bar)
 register.simple_tag(parts.progress_cell)
-register.simple_tag(parts.spark)
 register.simple_tag(parts.use_bar)
 
 

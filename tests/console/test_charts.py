@@ -5,7 +5,7 @@ import re
 import pytest
 from django.template import Context, Template
 
-from console.charts import BOX, Column, Progress, Series, bars, lines, sparkline
+from console.charts import BOX, Column, Progress, Series, bars, lines
 from console.parts import progress_cell
 
 
@@ -46,8 +46,7 @@ def test_a_line_breaks_where_nothing_was_measured_and_one_point_is_a_dot() -> No
     chart = lines("l", ["a", "b", "c", "d"], [Series("p50", [1, None, 2, 4])])
 
     assert chart.strokes[0].runs == ["0.0,750.0 0.0,750.0", "666.7,500.0 1000.0,0.0"]
-    assert sparkline([None, None]) == []
-    assert sparkline([0, 0]) == ["0.0,1000.0 1000.0,1000.0"]
+    assert lines("l", ["a"], [Series("p50", [None])]).strokes[0].runs == []
 
 
 def test_progress_is_two_colours_over_the_rest() -> None:

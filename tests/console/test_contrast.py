@@ -26,7 +26,7 @@ TEXTS = [
 SHAPES = [
     *product(("edge", "accent"), ("card", "page")),
     *product(("bar-done", "bar-failed"), ("card", "bar-rest")),
-    *product(("line-first", "line-second", "line-third"), ("card",)),
+    *product(("line-first", "line-second"), ("card",)),
 ]
 
 
