@@ -6,27 +6,34 @@ They are those of `accounts`, which knows no batches, with what only this app ca
 import dataclasses
 import datetime
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Count, F, Q, Sum, Value
+from django.contrib.admin.utils import quote
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
 
 from accounts.admin import AccountAdmin, ExternalUserAdmin
 from accounts.models import Account, ApiKey, ExternalUser
-from batches import acts
+from api.clock import DatabaseNow
+from batches import acts, choosing
 from batches.admin.graphs import TONES, WITH_FAILURES, list_url
 from batches.admin.status import state_of
 from batches.models import TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
 from console.finding import together
+from console.pages import Page
 from console.text import number, size
 from files.models import File
 
 STORED = "stored"  # beside the states
 DAYS = 30
 FAILING = 5  # batches with failures that are shown
+CAUSES = 5  # of each of them
 KEYS = 20
 USED = ("completed", "failed", "input_tokens", "output_tokens")
 DAY = datetime.timedelta(days=1)
@@ -100,7 +107,7 @@ def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
             ),
             Use("Stored", size, stored, row.max_stored_bytes, list_url("files_file", **chosen)),
         ],
-        "failing": [(batch, state_of(batch)) for batch in failing],
+        "failing": _with_causes(list(failing)),
         "failures": list_url("batches_batch", state="failures", **chosen),
         "usage": [
             (
@@ -113,6 +120,20 @@ def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
         ],
         "chart": _days(hours, now, chosen),
     }
+
+
+def _with_causes(batches: list[Batch]) -> list[tuple[Batch, Any, list[tuple[str, int, str]]]]:
+    """Each batch with its state, and by what cause how many of its lines failed, and where those are."""
+    found = choosing.causes_of_each(batches)
+    rows = []
+    for batch in batches:
+        lines = reverse("admin:batches_batch_lines", args=[quote(batch.pk)])
+        causes = [
+            (cause, count, f"{lines}?{urlencode({'cause': cause})}")
+            for cause, count in list(found.get(batch.pk, {}).items())[:CAUSES]
+        ]
+        rows.append((batch, state_of(batch), causes))
+    return rows
 
 
 def _sum(hours: dict[datetime.datetime, Any], since: datetime.datetime) -> Counter[str]:
@@ -138,11 +159,23 @@ def _days(hours: dict[datetime.datetime, Any], now: datetime.datetime, chosen: A
     return bars("Lines done and failed, day by day", columns, TONES)
 
 
+class OneQuery(Page):
+    """The time comes with the row, which spares a question."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(asked_at=DatabaseNow())
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        for row in rows:
+            row.seen_at = row.asked_at or timezone.now()
+
+
 admin.site.unregister([Account, ExternalUser])
 
 
 @admin.register(Account)
-class AccountPage(AccountAdmin):
+class AccountPage(OneQuery, AccountAdmin):
     verbs = [*AccountAdmin.verbs, acts.CANCEL_OF_ACCOUNT]
     change_form_template = "batches/owner.html"
 
@@ -158,9 +191,13 @@ class AccountPage(AccountAdmin):
 
 
 @admin.register(ExternalUser)
-class ExternalUserPage(ExternalUserAdmin):
+class ExternalUserPage(OneQuery, ExternalUserAdmin):
     verbs = [*ExternalUserAdmin.verbs, acts.CANCEL_OF_USER]
     change_form_template = "batches/owner.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.select_related("account")
 
     def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         chosen = {"account": row.account.name, "user": row.external_id}

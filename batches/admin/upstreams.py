@@ -43,7 +43,7 @@ class LinesField(forms.CharField):
     """Lines of text, whatever ends them: browsers send CR LF, which is no change."""
 
     def to_python(self, value: Any) -> Any:
-        return "\n".join(super().to_python(value).splitlines())
+        return "\n".join((super().to_python(value) or "").splitlines())
 
 
 class UpstreamForm(forms.ModelForm):

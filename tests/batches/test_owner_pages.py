@@ -4,16 +4,18 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import Account, ApiKey, ExternalUser, Owner
 from api.clock import database_now
 from batches import traffic
 from batches.acts import owners
 from batches.admin import owners as owners_admin
-from batches.models import Batch, Engine, Host, OwnerHour, Shard, Status
+from batches.models import Batch, Engine, Host, OwnerHour, Segment, Shard, Status
 from console.models import Act, ActObject
 from console.parts import page_of
 from files.models import File
@@ -50,7 +52,24 @@ def test_an_account_shows_batches_usage_failures_and_keys(
     assert "6 tokens in" in page
     assert page.count('data-label="Batch"') == 1
     assert failed.pk in page
+    lines = reverse("admin:batches_batch_lines", args=[quote(failed.pk)])
+    assert f'<a href="{lines}?cause=http_400"><code>http_400</code> 2</a>' in page
     assert ">first</a>" in page
+
+
+def test_the_causes_are_of_lines_that_still_fail(account: Account, admin_client: Client) -> None:
+    first, second = (run(start(account, 3), failing=("0", "1")) for _ in range(2))
+    Segment.objects.filter(shard__batch=first).update(rerun={"causes": None, "lines": None})
+    third = run(start(account, 1), failing=("0",))
+    Segment.objects.filter(shard__batch=third).update(causes=None)
+
+    failing = admin_client.get(page_of(account)).context["failing"]
+
+    assert {batch.pk: [(c, n) for c, n, _ in causes] for batch, _, causes in failing} == {
+        first.pk: [],
+        second.pk: [("http_400", 2)],
+        third.pk: [],
+    }
 
 
 def test_keys_that_live_come_before_those_that_are_revoked(
