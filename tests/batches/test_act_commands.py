@@ -214,6 +214,18 @@ def test_expire_batches_ends_those_that_are_overdue(batch: Batch, account: Accou
     assert call("expire_batches")[0] == "No batch is overdue.\n"
 
 
+def test_expire_batches_tells_pipes_what_was_overdue(account: Account) -> None:
+    assert json.loads(call("expire_batches", "--json")[0]) == {"act": None, "objects": []}
+    late = overdue(start(account, 1))
+
+    for option, state, outcome in (
+        ("--dry-run", "in_progress", "would expire"),
+        ("--json", "expired", "its window has closed"),
+    ):
+        told = json.loads(call("expire_batches", option, "--json")[0])
+        assert told["objects"] == [{"id": late.pk, "status": state, "outcome": outcome}]
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 def test_expire_batches_with_an_id_closes_its_window_and_ends_it(
     is_late: bool, batch: Batch

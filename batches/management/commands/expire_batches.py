@@ -1,5 +1,6 @@
 """`manage.py expire_batches`: end the batches whose window has closed, or close the window of some now."""
 
+import json
 from typing import Any
 
 from api.clock import database_now
@@ -21,9 +22,9 @@ class Command(BatchCommand):
         if is_selective(options):
             super().handle(*args, **options)
         else:
-            self.end_overdue(is_dry=options["dry_run"])
+            self.end_overdue(is_dry=options["dry_run"], as_json=options["json"])
 
-    def end_overdue(self, *, is_dry: bool) -> None:
+    def end_overdue(self, *, is_dry: bool, as_json: bool) -> None:
         """What the clock does by itself: nobody's act, and so not in the log."""
         overdue = Batch.objects.overdue(database_now()).order_by("expires_at")
         lines = []
@@ -34,7 +35,11 @@ class Command(BatchCommand):
             lines.append(
                 (batch.pk, batch.status, "would expire" if is_dry else "its window has closed")
             )
-        self.stdout.write(table(self.columns, lines) if lines else "No batch is overdue.")
+        if as_json:
+            found = [dict(zip(self.columns, line, strict=True)) for line in lines]
+            self.stdout.write(json.dumps({"act": None, "objects": found}))
+        else:
+            self.stdout.write(table(self.columns, lines) if lines else "No batch is overdue.")
 
     def afterwards(self, act: Act) -> None:
         for pk in act.affected.filter(is_refusal=False).values_list("object_id", flat=True):
