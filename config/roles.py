@@ -1,7 +1,7 @@
 """What operators may do, in four groups. They are seeded once; an installation may change them afterwards.
 
 viewer    looks at everything but prompts, answers and the operator log
-operator  and acts on batches, upstreams, accounts and keys; reads the operator log
+operator  and acts on batches, upstreams, accounts and keys, and sets limits; reads the operator log
 auditor   a viewer who also reads prompts, answers and the operator log, and changes nothing
 admin     everything; alone makes keys, accounts, upstreams, and operators
 """
