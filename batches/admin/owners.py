@@ -163,8 +163,8 @@ class OneQuery(Page):
     """The time comes with the row, which spares a question."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(asked_at=DatabaseNow())
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(asked_at=DatabaseNow())
+        return rows
 
     def prepare(self, rows: Sequence[Any]) -> None:
         for row in rows:

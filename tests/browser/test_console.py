@@ -78,6 +78,21 @@ def test_the_places_open_on_a_phone_and_close_with_escape(show: Show, superuser:
     expect(screen.page.get_by_role("heading", name="Files")).to_be_visible()
 
 
+def test_a_list_can_be_sorted_on_a_phone(show: Show, superuser: User) -> None:
+    older, newer = (start(AccountFactory(), 1) for _ in range(2))
+    screen = show(superuser, phone=True)
+    screen.open(BATCHES)
+    ids = screen.page.locator("tbody .id").evaluate_all("all => all.map((one) => one.title)")
+    assert ids == [newer.pk, older.pk]
+
+    screen.page.get_by_role("link", name="Created").click()
+    expect(screen.page.locator("th[aria-sort]")).to_be_visible()
+
+    ids = screen.page.locator("tbody .id").evaluate_all("all => all.map((one) => one.title)")
+    assert ids == [older.pk, newer.pk]
+    assert not screen.width_too_much()
+
+
 def test_a_filter_opens_is_typed_into_and_closes(show: Show, superuser: User) -> None:
     acme, other = AccountFactory(name="acme"), AccountFactory(name="globex")
     mine, theirs = start(acme, 1), start(other, 1)
