@@ -57,7 +57,7 @@ def _told(owners: QuerySet[Any]) -> Preview:
     field = "account" if owners.model is Account else "external_user"
     found = batches.values_list(field).annotate(batches=Count("pk"), lines=Sum(OPEN, default=0))
     busy = {owner: (count, lines) for owner, count, lines in found}
-    beyond = [owner for owner, (count, _) in busy.items() if count > MOST_AT_ONCE]
+    beyond = {owner for owner, (count, _) in busy.items() if count > MOST_AT_ONCE}
     skipped = {NONE: owners.count() - len(busy), _too_many(): len(beyond)}
     able = [counts for owner, counts in busy.items() if owner not in beyond]
     return Preview(
