@@ -41,6 +41,7 @@ from console.parts import (
     two_lines,
 )
 from console.text import ago, duration, number
+from console.timed import Timed
 
 EXPORT = "batches.export_batch"
 UNSHOWN = ("errors", "closed_by", "close_reason")  # which can be long
@@ -52,7 +53,7 @@ class BatchRows(Rows):
 
 
 @admin.register(Batch)
-class BatchAdmin(BatchPage):
+class BatchAdmin(Timed, BatchPage):
     list_display = ["batch", "owner", "state", "progress", "lost", "runs", "times"]
     list_display_links = None
     list_filter = [

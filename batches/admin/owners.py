@@ -6,7 +6,7 @@ They are those of `accounts`, which knows no batches, with what only this app ca
 import dataclasses
 import datetime
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,19 +15,17 @@ from django.contrib.admin.utils import quote
 from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 
 from accounts.admin import AccountAdmin, ExternalUserAdmin
 from accounts.models import Account, ApiKey, ExternalUser
-from api.clock import DatabaseNow
 from batches import acts, choosing
 from batches.admin.graphs import TONES, WITH_FAILURES, list_url
 from batches.admin.status import state_of
 from batches.models import TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
 from console.finding import together
-from console.pages import Page
 from console.text import number, size
+from console.timed import Timed
 from files.models import File
 
 STORED = "stored"  # beside the states
@@ -159,23 +157,11 @@ def _days(hours: dict[datetime.datetime, Any], now: datetime.datetime, chosen: A
     return bars("Lines done and failed, day by day", columns, TONES)
 
 
-class OneQuery(Page):
-    """The time comes with the row, which spares a question."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(asked_at=DatabaseNow())
-        return rows
-
-    def prepare(self, rows: Sequence[Any]) -> None:
-        for row in rows:
-            row.seen_at = row.asked_at or timezone.now()
-
-
 admin.site.unregister([Account, ExternalUser])
 
 
 @admin.register(Account)
-class AccountPage(OneQuery, AccountAdmin):
+class AccountPage(Timed, AccountAdmin):
     verbs = [*AccountAdmin.verbs, acts.CANCEL_OF_ACCOUNT]
     change_form_template = "batches/owner.html"
 
@@ -191,7 +177,7 @@ class AccountPage(OneQuery, AccountAdmin):
 
 
 @admin.register(ExternalUser)
-class ExternalUserPage(OneQuery, ExternalUserAdmin):
+class ExternalUserPage(Timed, ExternalUserAdmin):
     verbs = [*ExternalUserAdmin.verbs, acts.CANCEL_OF_USER]
     change_form_template = "batches/owner.html"
 

@@ -229,6 +229,8 @@ QUERIES = [
     "q=alice",
     "q=k=v",
     "q=a&state=active&account=acme&user=alice&model=m&failures=yes&created_from=2026-01-01",
+    "q=acme&state=active",
+    "q=k=v&state=active",
     "p=2",
     "o=7",
 ]

@@ -10,6 +10,7 @@ from django.test import Client
 
 from accounts import pages as owner_pages
 from accounts.models import Account, ExternalUser, Owner
+from batches.admin import finding as metadata
 from batches.models import Batch, MetadataPair, Status
 from console import finding
 from tests.batches.factories import reach, start, submit
@@ -52,11 +53,13 @@ def test_a_search_finds_the_newest_first_and_no_more_than_it_says(
     assert rows(viewer, q="v") == rows(viewer, q=account.name) == made[:0:-1]
 
 
+@pytest.mark.parametrize("few", [0, 500])
 @pytest.mark.parametrize("text", ["v", "v=w", "k=v", "k=", "acme", "ac", "batch_", "ali"])
 def test_what_runs_is_found_behind_any_number_of_newer_ones(
-    text: str, viewer: Client, monkeypatch: pytest.MonkeyPatch
+    text: str, few: int, viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finding, "MOST_FOUND", 2)
+    monkeypatch.setattr(metadata, "FEW", few)  # batches, of which each is asked for its pairs
     acme = AccountFactory(name="acme")
     owner = Owner(acme, ExternalUser.objects.create(account=acme, external_id="alice"))
     pair = {"k": "v", "v": "w"}
