@@ -344,11 +344,17 @@ def test_rows_of_a_batch_are_found_by_its_id_as_it_is(
 ) -> None:
     batch, _ = (run(start(account, 1)) for _ in range(2))
 
-    page = admin_client.get(list_of(model), {"q": batch.pk})
+    with CaptureQueriesContext(connection) as asked:
+        page = admin_client.get(list_of(model), {"q": batch.pk})
 
     found = page.context["cl"].result_list
     assert found
+    assert not [one["sql"] for one in asked if "LIKE" in one["sql"] or "UPPER" in one["sql"]]
     assert {getattr(row, "batch_id", None) or row.shard.batch_id for row in found} == {batch.pk}
+
+
+def test_shards_are_not_parted_by_a_state_that_no_index_has(admin_client: Client) -> None:
+    assert not admin_client.get(list_of(Shard)).context["cl"].has_filters
 
 
 def test_failures_lead_to_the_lines_that_failed(viewer: Client, account: Account) -> None:
