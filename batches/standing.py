@@ -22,11 +22,10 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Now
 
-from batches.models import TERMINAL, Batch, Host, Shard, Share, Status
+from batches.models import OPEN_LINES, TERMINAL, Batch, Host, Shard, Share, Status
 
 AHEAD_SHOWN = 8
 NO_WORKER = "No worker is running, so nothing moves. Start one: manage.py runworker."
-OPEN_LINES = F("total") - F("completed") - F("failed")
 STEPS = {
     Status.VALIDATING: "its input file to be checked",
     Status.FINALIZING: "its result files to be put together",

@@ -7,8 +7,8 @@ from django import forms
 from django.db.models import Q, QuerySet
 
 from batches import lifecycle
-from batches.acts.told import DONE, OPEN, STOPPABLE, ended_or, told
-from batches.models import Batch, Priority, Status
+from batches.acts.told import DONE, STOPPABLE, ended_or, told
+from batches.models import OPEN_LINES, Batch, Priority, Status
 from console.acts import Preview, Questions, Refused, Verb
 from console.models import Act
 
@@ -23,7 +23,7 @@ def is_stoppable(batch: Batch) -> bool:
 
 
 def _told_of_ends(batches: QuerySet[Any], why_not: Callable[[Status], str]) -> Preview:
-    sums = {"lines already done, which are kept": DONE, "lines that will not run": OPEN}
+    sums = {"lines already done, which are kept": DONE, "lines that will not run": OPEN_LINES}
     return told(batches, RUNNING, sums, why_not, rare=UNCOUNTED)
 
 
@@ -77,7 +77,7 @@ PAUSE = Verb(
     preview=lambda batches: told(
         batches,
         RUNNING,
-        {"lines that wait": OPEN},
+        {"lines that wait": OPEN_LINES},
         lambda status: ended_or(status, "nothing left to call"),
         unless={"paused already": IS_PAUSED},
         rare=UNCOUNTED,
@@ -104,7 +104,7 @@ RESUME = Verb(
     preview=lambda batches: told(
         batches,
         RUNNING,
-        {"lines that go on": OPEN},
+        {"lines that go on": OPEN_LINES},
         lambda status: ended_or(status, "not paused"),
         unless={"not paused": ~IS_PAUSED},
         rare=UNCOUNTED,
@@ -158,7 +158,7 @@ def _told_of_priorities(batches: QuerySet[Any]) -> Preview:
     return told(
         batches,
         RUNNING,
-        {"lines still to run": OPEN},
+        {"lines still to run": OPEN_LINES},
         lambda status: ended_or(status, "nothing left to call"),
         rare=UNCOUNTED | {f"now {one.label}": Q(priority=one) for one in Priority},
     )

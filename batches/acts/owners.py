@@ -7,8 +7,8 @@ from django.db.models import Count, QuerySet, Sum
 from accounts.models import Account, ExternalUser
 from batches import lifecycle
 from batches.acts.batches import CANCEL
-from batches.acts.told import OPEN, OWNERS, STOPPABLE
-from batches.models import Batch
+from batches.acts.told import OWNERS, STOPPABLE
+from batches.models import OPEN_LINES, Batch
 from console.acts import By, Preview, Refused, Verb, record
 from console.models import Act
 from console.text import number, plural
@@ -55,7 +55,9 @@ def _too_many() -> str:
 def _told(owners: QuerySet[Any]) -> Preview:
     batches = _batches_of(owners.order_by(), owners.model).order_by()
     field = "account" if owners.model is Account else "external_user"
-    found = batches.values_list(field).annotate(batches=Count("pk"), lines=Sum(OPEN, default=0))
+    found = batches.values_list(field).annotate(
+        batches=Count("pk"), lines=Sum(OPEN_LINES, default=0)
+    )
     busy = {owner: (count, lines) for owner, count, lines in found}
     beyond = {owner for owner, (count, _) in busy.items() if count > MOST_AT_ONCE}
     skipped = {NONE: owners.count() - len(busy), _too_many(): len(beyond)}

@@ -11,7 +11,6 @@ from console.acts import Preview
 OWNERS = 20  # that a confirm page names
 STOPPABLE = (Status.VALIDATING, Status.IN_PROGRESS)  # with lines that may still be called
 DONE = F("completed") + F("failed")
-OPEN = F("total") - DONE
 
 
 def told(

@@ -21,7 +21,7 @@ from accounts.models import Account, ApiKey, ExternalUser
 from batches import acts, choosing
 from batches.admin.graphs import TONES, WITH_FAILURES, list_url
 from batches.admin.status import state_of
-from batches.models import TERMINAL, Batch, OwnerHour, Status
+from batches.models import OPEN_LINES, TERMINAL, Batch, OwnerHour, Status
 from console.charts import Bars, Column, bars
 from console.finding import together
 from console.text import number, size
@@ -61,9 +61,8 @@ def _held(owner: Q) -> tuple[dict[str, int], int, int]:
     batches: Any = Batch.objects.filter(owner)
     active = batches.active().order_by().values_list("status")
     files: Any = File.objects.filter(owner).order_by().values_list(Value(STORED))
-    left = Sum(F("total") - F("completed") - F("failed"))
     parts = [
-        active.annotate(rows=Count("pk"), sum=left),
+        active.annotate(rows=Count("pk"), sum=Sum(OPEN_LINES)),
         files.annotate(rows=Count("pk"), sum=Sum("bytes", default=0)),
     ]
     found = {kind: (rows, int(total)) for kind, rows, total in together(parts)}

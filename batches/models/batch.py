@@ -61,6 +61,7 @@ STAMPS: dict[Status, str] = {
 }
 
 
+OPEN_LINES = F("total") - F("completed") - F("failed")  # that have no result yet
 NOT_PAUSED: dict[str, Any] = {"paused_at": None, "paused_by": "", "pause_reason": ""}
 
 
@@ -79,7 +80,7 @@ class BatchQuerySet(OwnedQuerySet):
 
     def queued_requests(self) -> int:
         """How many requests of the rows are to be answered yet."""
-        left = Sum(F("total") - F("completed") - F("failed"), default=0)
+        left = Sum(OPEN_LINES, default=0)
         return int(self.active().order_by().aggregate(left=left)["left"])
 
     def unattended(self, now: datetime.datetime) -> Self:
