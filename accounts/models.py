@@ -121,15 +121,16 @@ class Owner:
     external_user: ExternalUser | None = None
 
     def limits(self, name: str) -> "list[tuple[Limited, int]]":
-        """Whoever of the two has a limit of this name, and the limit.
+        """Whoever of the two had a limit of this name when the row was read, and the limit."""
+        both = [one for one in (self.account, self.external_user) if one is not None]
+        return [(one, getattr(one, name)) for one in both if getattr(one, name) is not None]
 
-        In a transaction: their rows are locked until its end, so that of two who come at once the later one counts
-        the earlier one's. Nothing is asked for who had no limit when the row was read.
+    def locked_limits(self, name: str) -> "list[tuple[Limited, int]]":
+        """The same as they are now, in a transaction. Their rows are locked until its end, so that of two who come at
+        once the later one counts the earlier one's.
         """
         found: list[tuple[Limited, int]] = []
-        for one in (self.account, self.external_user):
-            if one is None or getattr(one, name) is None:
-                continue
+        for one, _ in self.limits(name):
             rows = type(one)._default_manager.filter(pk=one.pk, **{f"{name}__isnull": False})
             limit = rows.select_for_update(no_key=True).values_list(name, flat=True).first()
             if limit is not None:

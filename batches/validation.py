@@ -82,7 +82,7 @@ def _refuse_queued(batch: Batch, plan: Plan) -> Problem | None:
     """
     if batch.attempt > 1:
         return None
-    for holder, limit in batch.owner.limits("max_queued_requests"):
+    for holder, limit in batch.owner.locked_limits("max_queued_requests"):
         queued = Batch.objects.of(holder).queued_requests()
         if queued + plan.total <= limit:
             continue

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts.models import Owner
+from accounts.models import Limited, Owner
 from api.clock import database_now
 from api.errors import ApiError, Forbidden, TooLarge, UnsupportedType, missing_parameter
 from api.limits import FILENAME_BYTES, FORM_OVERHEAD_BYTES
@@ -54,8 +55,7 @@ class Upload:
 def check_early(owner: Owner, request: HttpRequest) -> None:
     """Refuse by its announced length what has no room, before it fills the disk for a while. Raises Forbidden."""
     length = int(request.META.get("CONTENT_LENGTH") or 0)
-    with transaction.atomic():
-        check_room(owner, max(0, length - FORM_OVERHEAD_BYTES))
+    _check_room(owner.limits("max_stored_bytes"), max(0, length - FORM_OVERHEAD_BYTES))
 
 
 def receive(request: HttpRequest, writer: Writer) -> Upload:
@@ -79,11 +79,9 @@ def receive(request: HttpRequest, writer: Writer) -> Upload:
     return _checked(form)
 
 
-def check_room(owner: Owner, size: int) -> None:
-    """Raise Forbidden if so many bytes more are beyond a limit of the owner's. In a transaction: until its end nobody
-    else fills the room that there is.
-    """
-    for holder, limit in owner.limits("max_stored_bytes"):
+def _check_room(limits: Sequence[tuple[Limited, int]], size: int) -> None:
+    """Raise Forbidden if so many bytes more are beyond one of these limits."""
+    for holder, limit in limits:
         used = File.objects.of(holder).stored_bytes()
         if used + size > limit:
             text = f"{holder} may store {limit} bytes, and {used} are stored. Delete files, or ask your operator."
@@ -107,7 +105,7 @@ def save(owner: Owner, upload: Upload, stored: Stored) -> File:
     )
     try:
         with transaction.atomic():
-            check_room(owner, stored.bytes)
+            _check_room(owner.locked_limits("max_stored_bytes"), stored.bytes)
             return save_file(file, [save_blob(stored)])
     except Forbidden:
         storage().delete(stored.key)
