@@ -88,7 +88,8 @@ def run_check(name: str, command: list[str], env: dict[str, str]) -> Part:
 def run_pytest(name: str, arguments: list[str], env: dict[str, str], report: Report) -> None:
     """Run and show pytest, and note what it skipped."""
     started = time.monotonic()
-    command = [PYTHON, "-m", "pytest", "-n", "2", *arguments]
+    # A worker that has nothing left takes over what waits for the other: some tests last for half a minute.
+    command = [PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments]
     # A session of its own, so that a Ctrl-C reaches it once: from here.
     with subprocess.Popen(
         command,
