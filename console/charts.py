@@ -14,6 +14,7 @@ BOX = 1000
 GAP = 0.22  # of a column's room, left empty
 TICKS = 5  # above the lowest, at most
 LABELS = 8  # along the time axis, at most
+DASH = 15  # each way, where a line has one point only
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,15 +182,22 @@ def _told(column: Column, names: dict[str, str], written: Callable[[float], str]
 
 
 def _runs(values: Sequence[float | None], top: float) -> list[str]:
-    runs: list[list[str]] = [[]]
+    runs: list[list[tuple[float, float]]] = [[]]
     step = BOX / max(1, len(values) - 1)
     for index, value in enumerate(values):
         if value is None:
             runs.append([])
         else:
-            runs[-1].append(f"{index * step:.1f},{BOX - BOX * value / top:.1f}")
-    # A point on its own is drawn as a line to itself: a dot.
-    return [" ".join(run * 2 if len(run) == 1 else run) for run in runs if run]
+            runs[-1].append((index * step, BOX - BOX * value / top))
+    return [" ".join(f"{x:.1f},{y:.1f}" for x, y in _seen(run)) for run in runs if run]
+
+
+def _seen(run: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A run of one point as a dash, for a line without length is hard to see."""
+    if len(run) > 1:
+        return run
+    ((x, y),) = run
+    return [(max(0, x - DASH), y), (min(BOX, x + DASH), y)]
 
 
 def _thinned(labels: Sequence[str]) -> list[str]:

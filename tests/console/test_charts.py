@@ -45,7 +45,7 @@ def test_labels_are_thinned_and_stay_in_their_places() -> None:
 def test_a_line_breaks_where_nothing_was_measured_and_one_point_is_a_dot() -> None:
     chart = lines("l", ["a", "b", "c", "d"], [Series("p50", [1, None, 2, 4])])
 
-    assert chart.strokes[0].runs == ["0.0,750.0 0.0,750.0", "666.7,500.0 1000.0,0.0"]
+    assert chart.strokes[0].runs == ["0.0,750.0 15.0,750.0", "666.7,500.0 1000.0,0.0"]
     assert lines("l", ["a"], [Series("p50", [None])]).strokes[0].runs == []
 
 
