@@ -127,6 +127,8 @@ def test_a_batch_waits_while_it_is_paused(
     expect(part(screen, batch, "left")).to_have_text("waits to be resumed")
     screen.page.get_by_role("link", name="Paused").click()
     screen.page.wait_for_url("**state=paused**")  # a click waits for no page
+    # Until the engine has heard of it, a quick upstream would answer all that is left.
+    wait_for(lambda: not batch.shards.filter(state="running").exists(), "its shards are back", 30)
     upstream.set(latency=0.0)
     act(screen, "Resume", "Resume 1 batch", "night")
 
