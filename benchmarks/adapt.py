@@ -99,13 +99,16 @@ class Endless:
         return [Work(self._works, "b", "o", time.monotonic() + 3600, self._target, requests)]
 
     async def record(self, work: Work, results: list[Result], finished: bool) -> bool:
-        self.completed += sum(result.completed for result in results)
+        self.completed += sum(result.entry.completed for result in results)
         return True
 
     async def release(self, work: Work) -> None:
         pass
 
-    async def pause(self, target_key: int, reason: str) -> None:
+    async def calling(self, work: Work, *, begun: bool) -> bool:
+        return True
+
+    async def pause(self, target: Target, reason: str) -> None:
         raise RuntimeError(reason)
 
 

@@ -9,7 +9,7 @@ from batches.models import MetadataPair
 from console.finding import is_narrowed
 from console.pages import begins_with
 
-LOOKED_AT = 10_000  # pairs that begin with a text: the newest of those are found, for no index has all in order
+LOOKED_AT = 2_000  # pairs that begin with a text: the newest of those are found, for no index has all in order
 FEW = 500  # batches, of which each is asked for its pairs
 
 
