@@ -14,13 +14,7 @@ from tests.support.fleet import Batch, Fleet
 from tests.support.installation import Installation
 from tests.support.processes import wait_for
 
-CC = shutil.which("cc")
-pytestmark = [
-    pytest.mark.e2e,
-    # Only a library loaded before libc can move the clock that Python's datetime reads, and only C makes one. Where a skip
-    # is a failure (.ci/run), a compiler is installed first.
-    pytest.mark.skipif(CC is None, reason="no C compiler here (gcc) to build the clock with"),
-]
+pytestmark = pytest.mark.e2e
 LINES = 200
 IN_FLIGHT = 20  # two engines of ten
 HOUR, DAY = 3600, 86400
@@ -29,15 +23,18 @@ Jump = Callable[[int], None]
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What moves the clock that Python's datetime reads: only a library loaded before libc can, and only C makes one."""
+    cc = shutil.which("cc")
+    if cc is None:
+        pytest.skip("no C compiler here (gcc) to build the clock with")
     path = tmp_path_factory.mktemp("clock") / "clock.so"
     source = Path(__file__).parent.parent / "support/clock.c"
-    assert CC is not None
-    subprocess.run([CC, "-shared", "-fPIC", "-O1", "-o", str(path), str(source)], check=True)
+    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", str(path), str(source)], check=True)
     return path
 
 
 @pytest.fixture
-def jump(fleet: Fleet, library: Path) -> Jump:
+def jump(library: Path, fleet: Fleet) -> Jump:
     """Sets the clock of every process that is started from now on so many seconds off the right time."""
     offset = fleet.installation.directory / "offset"
 
