@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models import CharField, Exists, Lookup, OuterRef, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from batches.models import MetadataPair
@@ -11,6 +11,20 @@ from console.pages import begins_with
 
 LOOKED_AT = 2_000  # pairs that begin with a text: the newest of those are found, for no index has all in order
 FEW = 500  # batches, of which each is asked for its pairs
+
+
+@CharField.register_lookup
+class Beyond(Lookup):
+    """Greater, byte by byte: where the index of values goes on behind a text that a million batches may have."""
+
+    lookup_name = "beyond"
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        left, of_left = self.process_lhs(compiler, connection)
+        right, of_right = self.process_rhs(compiler, connection)
+        # PostgreSQL's as of the operator class that the index has.
+        operator = "~>~" if connection.vendor == "postgresql" else ">"
+        return f"{left} {operator} {right}", (*of_left, *of_right)
 
 
 def ways_of_metadata(batches: QuerySet[Any], text: str) -> list[QuerySet[Any, Any]]:
@@ -43,5 +57,5 @@ def _pairs_of(batches: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
 
 
 def _longer(pairs: QuerySet[Any], said: str, text: str) -> QuerySet[Any]:
-    begin = pairs.filter(begins_with(said, text)).exclude(**{said: text})
+    begin = pairs.filter(begins_with(said, text), **{f"{said}__beyond": text})
     return MetadataPair.objects.filter(pk__in=begin.values("pk")[:LOOKED_AT])
