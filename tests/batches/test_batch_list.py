@@ -40,16 +40,6 @@ MOST_QUERIES = 10
 SOON = datetime.timedelta(minutes=1)
 
 
-@pytest.fixture
-def viewer() -> Client:
-    return with_permissions("batches.view_batch")
-
-
-@pytest.fixture
-def alice(account: Account) -> Owner:
-    return Owner(account, ExternalUser.objects.create(account=account, external_id="alice"))
-
-
 def rows(client: Client, **query: str) -> list[str]:
     page = client.get(list_of(Batch), query)
     assert page.status_code == 200

@@ -21,16 +21,6 @@ from tests.factories import AccountFactory
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def viewer() -> Client:
-    return with_permissions("batches.view_batch")
-
-
-@pytest.fixture
-def alice(account: Account) -> Owner:
-    return Owner(account, ExternalUser.objects.create(account=account, external_id="alice"))
-
-
 def test_metadata_is_found_by_value_pair_and_beginning(viewer: Client, account: Account) -> None:
     nightly = submit(account, b"{}\n", metadata={"project": "north", "description": "Nightly run"})
     other = submit(account, b"{}\n", metadata={"team": "north"})
