@@ -182,9 +182,7 @@ class Desk:
     def _claim(self, wanted: int, hand: Hand) -> list[tuple[Held, Work]]:
         with self.heartbeat.lock:
             self._release_unknown()
-            self._is_claiming = (
-                True  # until it has come to its end, nobody knows what it has claimed
-            )
+            self._is_claiming = True  # until its end nobody knows what it has claimed
             found = claims.claim_shards(self._engine, wanted, self._without_unreadable(hand))
             for claim in found:
                 self.heartbeat.promise(claim.slots)

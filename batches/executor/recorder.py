@@ -33,9 +33,7 @@ class Recorder:
         self.unrecorded_bytes = 0
         self._recording = 0  # of the unrecorded ones, those the source has been given
         self._recorded_at = -math.inf  # when the source was given some
-        self._many = (
-            options.flush_results
-        )  # fresh ones that are not left waiting, as of the last look
+        self._many = options.flush_results  # fresh ones, as of the last look, and it is due
         self._source = source
         self._options = options
         self._clock = clock
