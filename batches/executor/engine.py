@@ -196,7 +196,7 @@ class Engine:
     # Calls
 
     def _is_blocked(self, now: float) -> bool:
-        return self._stopping or now >= self.proven_until or self._recorder.is_full
+        return self._stopping or now >= self.proven_until or self._recorder.is_full(now)
 
     def _next(self, now: float) -> tuple[Work, Line] | None:
         return None if self._is_blocked(now) else self._pool.next(now)

@@ -159,9 +159,12 @@ def read_answer(body: bytes) -> Usage | None:
         return NO_USAGE
 
 
+_NO_INPUT_DETAILS, _NO_OUTPUT_DETAILS = _InputDetails(), _OutputDetails()
+
+
 def _counted(usage: _Usage) -> Usage:
-    inputs = usage.prompt_tokens_details or usage.input_tokens_details or _InputDetails()
-    outputs = usage.completion_tokens_details or usage.output_tokens_details or _OutputDetails()
+    inputs = usage.prompt_tokens_details or usage.input_tokens_details or _NO_INPUT_DETAILS
+    outputs = usage.completion_tokens_details or usage.output_tokens_details or _NO_OUTPUT_DETAILS
     return Usage(
         usage.prompt_tokens or usage.input_tokens or 0,
         inputs.cached_tokens or 0,
@@ -289,17 +292,12 @@ def answer_line(request: Request, answer: Answer) -> bytes:
     # A JSON string cannot hold a raw line break, so none of these is part of a value.
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    named = answer.headers.get("x-request-id", "")
-    request_id = named.encode() if REQUEST_ID.fullmatch(named) else _ids.new()
+    id = _ids.new()
+    named = answer.headers.get("x-request-id")
+    request_id = named.encode() if named and REQUEST_ID.fullmatch(named) else id
     return (
         b'{"id":"batch_req_%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},"error":null}\n'
-        % (
-            _ids.new(),
-            request.custom_id,
-            answer.status,
-            request_id,
-            body,
-        )
+        % (id, request.custom_id, answer.status, request_id, body)
     )
 
 

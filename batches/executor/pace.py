@@ -129,6 +129,10 @@ class Pace:
             return 0
         return int(max(0, min(self.limit, self._bearable) - self.in_flight))
 
+    def within(self, seconds: float) -> int:
+        """About how many calls begin in this time, going by how long they take; 0 when that is not known."""
+        return int(self.limit * seconds / self._round_trip) if self._round_trip else 0
+
     # What becomes of calls
 
     def began(self, now: float) -> int:

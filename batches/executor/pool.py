@@ -213,17 +213,24 @@ class Pool:
         return lines
 
     def wanted(self, now: float) -> int:
-        """Return how many lines would fill the free slots, with some in reserve while they are fetched."""
+        """Return how many lines would fill the free slots and the store, 0 while there are enough."""
         free, lines = self._options.concurrency - self.in_flight, self.startable(now)
         used = [pace for pace in self.paces.values() if pace.in_flight or lines[pace]]
         if not used:
             return free + self._options.reserve
-        wants = (min(free, pace.room(now)) + self.reserve(pace) - lines[pace] for pace in used)
-        return min(free + max(map(self.reserve, used)), sum(max(0, want) for want in wants))
+        wants = []
+        for pace in used:
+            lacking = min(free, pace.room(now)) - lines[pace]
+            wants.append(lacking + self._store(pace) if lacking + self.reserve(pace) > 0 else 0)
+        return min(free + max(map(self._store, used)), sum(wants))
 
     def reserve(self, pace: Pace) -> int:
         """Return how many lines to keep at hand for a pace: answers come in waves, and the next one must not find none."""
         return max(self._options.reserve, pace.limit)
+
+    def _store(self, pace: Pace) -> int:
+        """Return how many lines to fetch when fewer than the reserve are left: a claim costs more than its lines."""
+        return max(self.reserve(pace), pace.within(self._options.ahead_seconds))
 
     def full(self) -> frozenset[tuple[int, str]]:
         """Return the places that have lines enough here for some time, even if their pace doubles."""

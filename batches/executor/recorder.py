@@ -1,7 +1,6 @@
 """Results on their way to the source: gathered, recorded, and kept in memory while that fails."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
@@ -32,8 +31,9 @@ class Recorder:
         self.unrecorded = 0
         self.unrecorded_bytes = 0
         self._recording = 0  # of the unrecorded ones, those the source has been given
-        self._recorded_at = -math.inf  # when the source was given some
-        self._many = options.flush_results  # fresh ones, as of the last look, and it is due
+        self._waits_since = (
+            0.0  # when the source last took some, or the first came that it has not taken
+        )
         self._source = source
         self._options = options
         self._clock = clock
@@ -41,18 +41,15 @@ class Recorder:
 
     def add(self, work: Work, result: Result) -> None:
         if not work.results:
-            work.flush_at = self._clock() + self._options.flush_seconds
+            work.waits_since = self._clock()
+            if not self.unrecorded:
+                self._waits_since = work.waits_since
         work.results.append(result)
         size = len(result.line)
         work.result_bytes += size
         self.unrecorded += 1
         self.unrecorded_bytes += size
-        if (
-            self.unrecorded - self._recording >= self._many
-            or work.result_bytes >= self._options.flush_bytes
-            or not work.left
-            or work.one_by_one
-        ):
+        if work.result_bytes >= self._options.flush_bytes or not work.left or work.one_by_one:
             self._is_due()
 
     def forget(self, work: Work, count: int | None = None) -> None:
@@ -64,38 +61,36 @@ class Recorder:
         work.result_bytes -= size
         self.unrecorded_bytes -= size
 
-    @property
-    def is_full(self) -> bool:
-        """No call should begin: a crash now would repeat as many answered calls as may be in flight, or fill the memory."""
-        return (
-            self.unrecorded >= self._options.concurrency
-            or self.unrecorded_bytes > self._options.max_unrecorded_bytes
+    def is_full(self, now: float) -> bool:
+        """No call should begin: a crash now would repeat more answered calls than may be in flight, or the memory fill.
+
+        A quick upstream answers as many while a commit runs, so that only a stalled source counts.
+        """
+        many = self.unrecorded >= self._options.concurrency
+        return (many and now >= self._waits_since + self._options.stall_seconds) or (
+            self.unrecorded_bytes > self._options.max_unrecorded_bytes
         )
 
     def due(self, works: Iterable[Work], now: float, in_flight: int) -> list[Work]:
         """Return those of the works whose results should be recorded now, or that should be handed back."""
         idle = [work for work in works if not work.settling and now >= work.settle_at]
         due = [work for work in idle if self._is_due_itself(work, now)]
-        if not due and self._are_many(now, in_flight):
-            # The fewest commits: of the works that share the calls, the one with the most results.
-            due = sorted(filter(_has_results, idle), key=lambda work: len(work.results))[-1:]
+        if not due and self.unrecorded - self._recording >= max(1, in_flight):
+            # A crash would repeat these, too. The fewest commits: of the works that share the calls, the one with the
+            # most results; and none yet of a work that may be finished in a moment.
+            since = now - self._options.flush_many_seconds
+            waiting = [work for work in idle if work.results and work.waits_since <= since]
+            due = sorted(waiting, key=lambda work: len(work.results))[-1:]
         return due
-
-    def _are_many(self, now: float, in_flight: int) -> bool:
-        """A crash repeats these, too: they should be no more than the calls in flight, or than come in a moment."""
-        fresh = self.unrecorded - self._recording
-        self._many = max(self._options.flush_results, in_flight)
-        rested = now >= self._recorded_at + self._options.flush_again_seconds
-        return fresh >= (max(1, in_flight) if rested else self._many)
 
     def _is_due_itself(self, work: Work, now: float) -> bool:
         if work.left == 0 or (work.ending and not work.calls):
             return True
         return bool(work.results) and (
             work.one_by_one
-            or self.is_full
-            or now >= work.flush_at
+            or now >= work.waits_since + self._options.flush_seconds
             or work.result_bytes >= self._options.flush_bytes
+            or self.is_full(now)
         )
 
     async def settle(self, work: Work) -> Settled:
@@ -127,17 +122,16 @@ class Recorder:
         finished = work.left == 0
         if results or finished:
             self._recording += len(results)
-            self._recorded_at = self._clock()
             try:
                 mine = await self._source.record(work, results, finished)
             finally:
                 self._recording -= len(results)
             if not mine:
                 return Settled.FENCED
+            self._waits_since = work.waits_since = self._clock()
             if work.gone:
                 return Settled.HELD
             self.forget(work, len(results))
-            work.flush_at = self._clock() + self._options.flush_seconds
         if finished:
             return Settled.DONE
         # While it was recorded, more may have come.
@@ -145,7 +139,3 @@ class Recorder:
             await self._source.release(work)
             return Settled.DONE
         return Settled.HELD
-
-
-def _has_results(work: Work) -> bool:
-    return bool(work.results)

@@ -38,11 +38,11 @@ class Options:
     blame_seconds: float = 180
 
     flush_seconds: float = 1  # the longest an answer waits to be recorded
-    # Or until as many wait as calls are in flight, which is what a crash may cost. Fewer than this wait a little
-    # longer, so that commits are few.
-    flush_results: int = 256
-    flush_again_seconds: float = 0.1
-    flush_bytes: int = 1 * MB
+    # Of the work with the most, while more wait than calls are in flight: a crash repeats the calls of both.
+    flush_many_seconds: float = 0.1
+    # Without a commit, and no call begins while as many answers wait as may be in flight.
+    stall_seconds: float = 0.25
+    flush_bytes: int = 4 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
     max_held_bytes: int = 64 * MB  # more than this in bodies is held: no claim
     max_answer_bytes: int = 10 * MB  # what the transport takes at most
@@ -51,6 +51,7 @@ class Options:
     )  # of one upstream and model, going by the mean of its answers
 
     claim_seconds: float = 1  # between two claims when there is enough to do
+    ahead_seconds: float = 0.25  # for which a claim brings lines: it costs more than they do
     poll_seconds: float = 0.3  # between two claims when there is nothing to claim
     source_backoff_seconds: float = 0.5  # the first wait after the source failed, then doubled
     max_source_backoff_seconds: float = 10
@@ -140,7 +141,7 @@ class Work:
 
     results: list[Result] = field(default_factory=list, init=False)  # not recorded yet
     result_bytes: int = field(default=0, init=False)
-    flush_at: float = field(default=0, init=False)
+    waits_since: float = field(default=0, init=False)  # the oldest of them
     settling: bool = field(default=False, init=False)
     settle_at: float = field(default=0, init=False)  # not before, after the source failed
     source_failures: int = field(default=0, init=False)  # in a row

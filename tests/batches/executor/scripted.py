@@ -247,6 +247,7 @@ class Memory:
     waiting: deque[Work] = field(default_factory=deque)
     recorded: dict[int, list[Result]] = field(default_factory=dict)  # by key of the work
     finished: list[int] = field(default_factory=list)
+    commits: int = 0
     released: list[Work] = field(default_factory=list)
     paused: list[tuple[int, str]] = field(default_factory=list)
     claims: list[tuple[int, frozenset]] = field(default_factory=list)
@@ -277,6 +278,7 @@ class Memory:
         seen = {result.entry.index for result in known}
         assert not seen & {result.entry.index for result in results}, "a result came twice"
         known.extend(results)
+        self.commits += 1
         if finished:
             assert work.key not in self.finished
             self.finished.append(work.key)

@@ -30,7 +30,7 @@ GOOD = Answer(200, {}, b"{}")
 async def test_results_wait_while_they_cannot_be_recorded(caplog):
     given = source(work(40))
     given.failing.add("record")
-    engine = Engine(given, Scripted(), options(flush_results=5))
+    engine = Engine(given, Scripted(), options(flush_many_seconds=0))
     async with running(engine):
         await until(lambda: "not recorded yet" in caplog.text)
         assert given.results == []
@@ -53,10 +53,10 @@ async def test_results_wait_while_they_cannot_be_recorded(caplog):
 async def test_no_call_begins_while_too_much_waits_to_be_recorded(changes, most):
     given, http = source(work(100)), Scripted()
     given.failing.add("record")
-    engine = Engine(given, http, options(**changes))
+    engine = Engine(given, http, options(**changes, stall_seconds=0))
     engine.limits["batch", "b"] = 2
     async with running(engine):
-        await until(lambda: engine._recorder.is_full and not http.in_flight)
+        await until(lambda: engine._recorder.is_full(time.monotonic()) and not http.in_flight)
         calls = len(http.calls)
         await asyncio.sleep(0.05)
         assert len(http.calls) == calls <= most
@@ -91,7 +91,7 @@ async def test_results_are_recorded_before_the_work_is_finished():
         engine.stop(0)
 
 
-@pytest.mark.parametrize("changes", [{"flush_results": 3}, {"flush_bytes": 300}])
+@pytest.mark.parametrize("changes", [{"flush_many_seconds": 0}, {"flush_bytes": 300}])
 async def test_many_results_are_recorded_without_waiting_for_the_clock(changes):
     def script(id, body):
         return GOOD if int(id.split(":")[1]) <= 3 else asyncio.sleep(600)
@@ -124,14 +124,24 @@ async def test_a_crash_would_repeat_little_more_than_what_is_in_flight():
         return GOOD
 
     given = source(work(200))
-    slow = {"flush_seconds": 600, "flush_results": 1000, "concurrency": 1000}
-    engine = Engine(given, Scripted(script), options(**slow, flush_again_seconds=0))
+    slow = {"flush_seconds": 600, "concurrency": 1000}
+    engine = Engine(given, Scripted(script), options(**slow, flush_many_seconds=0))
     engine.limits["batch", "b"] = 10
     async with running(engine):
         pass
 
     assert len(given.results) == 200
     assert max(unrecorded) <= 30
+
+
+async def test_quick_works_are_claimed_by_the_dozen_and_recorded_once():
+    given = source(*(work(50) for _ in range(40)))
+    patient = {"flush_seconds": 600, "flush_many_seconds": 600, "ahead_seconds": 600}
+    await run(given, Scripted(), concurrency=20, **patient)
+
+    assert len(given.finished) == given.commits == 40
+    first, second, *_ = [wanted for wanted, _ in given.claims]
+    assert first < 50 < 30 * 50 < second
 
 
 async def test_works_of_a_paused_upstream_stay_until_the_pause_is_known():
