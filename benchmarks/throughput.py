@@ -1,5 +1,6 @@
 """`throughput`: lines a second with a free upstream, and how much of the granted concurrency is in use with a slow one."""
 
+import itertools
 import json
 import os
 import statistics
@@ -14,9 +15,10 @@ from tools.processes import free_port
 
 ABOUT = (
     "On SQLite. Free upstream: 20,000 lines, wall time from create to the last result; every process, the upstream too, "
-    "shares the machine's cores. Slow upstream: answers after 500 ms, one engine, ENGINE_CONCURRENCY 512; the "
-    "simulator is asked 20 times a second how many calls it has in flight, from the first full moment until no line "
-    "is left to be called."
+    "shares the machine's cores. Slow upstream: answers after 500 ms, one engine, ENGINE_CONCURRENCY 512; from "
+    "the first full moment until no line is left to be called. Calls in flight as the simulator counts them, averaged over "
+    "each twentieth of a second, and as it was asked at the end of each: at one moment some answers are always on their way, "
+    "and the calls that follow them."
 )
 FREE_LINES, SLOW_LINES = 20_000, 12_000
 IN_FLIGHT, LATENCY = 512, 0.5
@@ -55,40 +57,39 @@ def _slow() -> list[Figure]:
         consumer.wait(batch["id"], 0.5)
         watch.over.set()
         watch.join()
-    used = watch.used()
-    share, worst = statistics.mean(used) / IN_FLIGHT, min(used) / IN_FLIGHT
+    spans, moments = watch.used()
+    shares = [span / IN_FLIGHT for span in spans]
+    mean, least = statistics.mean(shares), min(shares)
+    name, enough = "in flight with 500 ms latency", ">= 95 %"
     return [
-        Figure(
-            "in flight with 500 ms latency, mean",
-            100 * share,
-            "%",
-            "granted",
-            100,
-            ">= 95 %",
-            share >= 0.95,
-        ),
-        Figure("  the least of all moments", 100 * worst, "%", "granted", 100),
+        Figure(f"{name}, mean", 100 * mean, "%", "granted", 100, enough, mean >= 0.95),
+        Figure("  the least of all 50 ms", 100 * least, "%", "granted", 100, enough, least >= 0.95),
+        Figure("  the least of all moments", 100 * min(moments) / IN_FLIGHT, "%", "granted", 100),
     ]
 
 
 class Watch(threading.Thread):
-    """Asks the simulator again and again: calls so far, and calls in flight."""
+    """Asks the simulator again and again what it has counted."""
 
     def __init__(self, place: Stage) -> None:
         super().__init__(daemon=True)
         self._url = place.env["UPSTREAM_BASE_URL"].removesuffix("/v1") + "/stats"
-        self._seen: list[tuple[int, int]] = []
+        self._seen: list[dict[str, float]] = []
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(SAMPLE_SECONDS):
             with urllib.request.urlopen(self._url) as answer:
-                stats = json.load(answer)
-            self._seen.append((stats["calls"], stats["in_flight"]))
+                self._seen.append(json.load(answer))
 
-    def used(self) -> list[int]:
-        """Calls in flight at each moment from the first full one until the last line has been called."""
-        last = self._seen[-1][0]
-        busy = [in_flight for calls, in_flight in self._seen if calls < last]
-        full = next((at for at, count in enumerate(busy) if count >= 0.95 * IN_FLIGHT), 0)
-        return busy[full:]
+    def used(self) -> tuple[list[float], list[float]]:
+        """Calls in flight in each span between two looks, and at each look, from the first full one until the last call."""
+        last = self._seen[-1]["calls"]
+        busy = [look for look in self._seen if look["calls"] < last]
+        moments = [look["in_flight"] for look in busy]
+        full = next((at for at, count in enumerate(moments) if count >= 0.95 * IN_FLIGHT), 0)
+        spans = [
+            (after["call_seconds"] - before["call_seconds"]) / (after["clock"] - before["clock"])
+            for before, after in itertools.pairwise(busy[full:])
+        ]
+        return spans, moments[full:]

@@ -55,6 +55,8 @@ class Simulator:
         self.statuses: Counter[int] = Counter()
         self.ids: Counter[str] = Counter()
         self.calls = self.in_flight = self.max_in_flight = 0
+        self._call_seconds = 0.0  # in flight, of all calls, up to `_counted_at`
+        self._counted_at = time.monotonic()
         self._waiting: deque[Call] = deque()
         self._failures: Counter[bytes] = Counter()  # by digest of the request
         self._log = (
@@ -86,18 +88,24 @@ class Simulator:
         """Free what the call takes up; its answer goes nowhere."""
         if call.timer:
             call.timer.cancel()
-            self.in_flight -= 1
+            self._count(-1)
         else:
             self._waiting.remove(call)
         self._record(call, ABANDONED)
         self._serve_waiting()
 
     def stats(self) -> dict[str, object]:
-        """Counts since the start; `by_request_id` only with the option `count_ids`."""
+        """Counts since the start; `by_request_id` only with the option `count_ids`.
+
+        The growth of `call_seconds` by that of `clock` is how many calls were in flight between two looks.
+        """
+        self._count(0)
         counts: dict[str, object] = {
             "calls": self.calls,
             "in_flight": self.in_flight,
             "max_in_flight": self.max_in_flight,
+            "call_seconds": self._call_seconds,
+            "clock": self._counted_at,
             "waiting": len(self._waiting),
             "by_status": {str(status): count for status, count in self.statuses.items()},
         }
@@ -129,21 +137,27 @@ class Simulator:
         key = self.options.seed.to_bytes(8)
         digest = hashlib.blake2b(call.request.body, digest_size=32, key=key).digest()
         reply = self._refusal(digest) or self._answer(call.request, digest)
-        self.in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self._count(1)
         delay = self.options.seconds(_position(digest)) if reply.status in (200, 500) else 0
         if delay:
             loop = asyncio.get_running_loop()
             call.timer = loop.call_later(delay, self._finish, call, reply)
             return call
-        self.in_flight -= 1
+        self._count(-1)
         self._end(call, reply)
         return None
 
     def _finish(self, call: Call, reply: Reply) -> None:
-        self.in_flight -= 1
+        self._count(-1)
         self._end(call, reply)
         self._serve_waiting()
+
+    def _count(self, step: int) -> None:
+        now = time.monotonic()
+        self._call_seconds += self.in_flight * (now - self._counted_at)
+        self._counted_at = now
+        self.in_flight += step
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
     def _end(self, call: Call, reply: Reply) -> None:
         self._record(call, reply.status)

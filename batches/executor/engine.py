@@ -61,6 +61,7 @@ class Engine:
         self._stopping = False
         self._give_up_at = math.inf  # on recording, having been told to stop
         self._busy_at = 0.0
+        self._burst_at = -math.inf  # more calls begin, not before
 
         self._claiming = False
         self._claim_at = -math.inf  # not before
@@ -202,9 +203,18 @@ class Engine:
         return None if self._is_blocked(now) else self._pool.next(now)
 
     def _start_calls(self, now: float) -> None:
-        while (found := self._next(now)) is not None:
+        """Begin calls beside those that go on, a few at a time: what begins together comes back together, and its slots
+        are empty until the last of it has been seen to."""
+        if now < self._burst_at:
+            return
+        for _ in range(self._options.burst):
+            found = self._next(now)
+            if found is None:
+                return
             task = self._spawn(self._call_on(*found))
             found[0].calls.add(task)
+        self._burst_at = now + self._options.burst_seconds
+        asyncio.get_running_loop().call_later(self._options.burst_seconds, self._changed.set)
 
     async def _call_on(self, work: Work, line: Line) -> None:
         """Call this line, then whatever line is next, until there is none: a slot that is freed is taken at once."""

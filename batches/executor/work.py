@@ -24,6 +24,8 @@ class Options:
     """How an engine runs. Seconds, bytes, or counts."""
 
     concurrency: int = 512  # calls in flight
+    burst: int = 64  # calls begun at once, beside those that follow on others
+    burst_seconds: float = 0.025  # between two bursts
     max_attempts: int = 5  # of a line; only those that are its own fault count
 
     backoff_seconds: float = 0.5  # the first wait between two calls of a line, then doubled

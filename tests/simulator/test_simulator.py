@@ -48,6 +48,7 @@ async def test_beyond_capacity_the_queue_waits_and_the_rest_is_rejected(start_si
     assert stats["calls"] == 10
     assert stats["max_in_flight"] == 2
     assert stats["in_flight"] == stats["waiting"] == 0
+    assert stats["call_seconds"] >= 0.99 * 5 * 0.2
     assert stats["by_status"] == {"200": 5, "429": 5}
 
 

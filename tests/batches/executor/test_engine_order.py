@@ -124,6 +124,15 @@ async def test_slots_are_full_across_the_border_of_two_shards():
     assert len(given.results) == 6
 
 
+async def test_calls_begin_a_few_at_a_time_and_others_follow_on_them():
+    given, http = source(work(100)), Scripted()
+
+    await run(given, http, burst=5, burst_seconds=600)
+
+    assert len(given.results) == 100
+    assert http.most_in_flight == 5
+
+
 async def test_another_owners_small_batch_gets_in_while_every_slot_is_taken():
     small = asyncio.Event()
 
