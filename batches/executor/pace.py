@@ -17,6 +17,7 @@ LEAST = 1.04  # step, once larger ones were refused
 PAYS = 0.25  # of what a larger limit could bring at best, and it is kept
 ENOUGH = 0.985  # of the rate at the larger limit, and the smaller one is kept
 CUT, CUT_OF_TRY = 0.9, 0.95  # of the calls that were accepted; a try was a step of our own
+ROUNDS = 8  # of calls at the limit, as far as is looked ahead
 FRESH = 0.1  # the part of the newest call in the mean round trip and size
 
 
@@ -130,8 +131,11 @@ class Pace:
         return int(max(0, min(self.limit, self._bearable) - self.in_flight))
 
     def within(self, seconds: float) -> int:
-        """About how many calls begin in this time, going by how long they take; 0 when that is not known."""
-        return int(self.limit * seconds / self._round_trip) if self._round_trip else 0
+        """About how many calls begin in this time, a few times the limit at most; 0 while nobody knows how long they take.
+
+        They may take less when fewer run, so that many times the limit would be a guess.
+        """
+        return int(self.limit * min(seconds / self._round_trip, ROUNDS)) if self._round_trip else 0
 
     # What becomes of calls
 

@@ -38,6 +38,16 @@ def refuse(one: Pace, calls: list[int], now: float, after=None) -> None:
         one.ended(call, now)
 
 
+def test_how_many_calls_begin_in_a_time_follows_from_how_long_they_take() -> None:
+    one = pace()
+    assert one.within(1) == 0
+
+    round_trip(one, 0, seconds=0.5)
+
+    assert one.within(0.25) == one.limit // 2
+    assert one.within(600) == 8 * one.limit
+
+
 # Growing
 
 
