@@ -98,7 +98,8 @@ class Heartbeat(threading.Thread):
         """What is in hand, for the next claim: more lines of a full batch or owner would only pile up."""
         of_batch: Counter[str] = Counter()
         of_owner: Counter[Any] = Counter()
-        full_places = self._pump.full
+        room = self._pump.room
+        full_places = frozenset(place for place, lines in room.items() if lines <= 0)
         for work in self._pump.held:
             of_batch[work.batch] += work.unstarted
             if work.target.place not in full_places:
@@ -114,7 +115,7 @@ class Heartbeat(threading.Thread):
                 for batch, lines in of_batch.items()
                 if lines and lines >= limits.get(("batch", batch), most)
             ),
-            full_places=full_places,
+            room=room,
             down=frozenset(work.target.key for work in self._pump.held) & self._pump.down,
             things=cast("frozenset[Thing]", frozenset(limits)),
             is_empty=not self._pump.held,

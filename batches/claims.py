@@ -5,6 +5,8 @@ So a batch of ten lines never waits behind a batch of a million, unless an opera
 """
 
 import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -13,9 +15,13 @@ from api.clock import database_now
 from batches import shares
 from batches.candidates import Candidates, LeftOut, Owner, lines_in_hand, rank_of
 from batches.models import Batch, Engine, Shard
+from batches.paces import Place
 from batches.shares import Thing
 
 MOST_AT_ONCE = 20  # shards of one claim: its transactions stay short, and others get their turn
+LINES_OF_UNKNOWN = (
+    64  # for an upstream and model whose pace is not known here, if that many will do
+)
 MOST_BYTES_AT_ONCE = 32 * 1024 * 1024  # of its lines, but for the last shard's
 
 
@@ -35,11 +41,15 @@ class Hand:
     owners: frozenset[Owner] = frozenset()
     full_owners: frozenset[Owner] = frozenset()
     full_batches: frozenset[str] = frozenset()
-    full_places: frozenset[tuple[int, str]] = frozenset()  # upstreams and models, at their pace
+    room: Mapping[Place, int] = dataclasses.field(default_factory=dict)  # lines, beside those here
     down: frozenset[int] = frozenset()  # upstreams it has lines for, and that do not answer
     things: frozenset[Thing] = frozenset()  # whose limits it shares in
     is_empty: bool = True
     is_alone: bool = False  # with a shard beside which it must not have another
+
+    @property
+    def full_places(self) -> frozenset[Place]:
+        return frozenset(place for place, lines in self.room.items() if lines <= 0)
 
 
 def claim_shards(engine: Engine, wanted: int, hand: Hand) -> list[Claim]:
@@ -80,6 +90,8 @@ class _Search:
         self.uses = set(hand.things)
         self.left_out = LeftOut(set(hand.full_batches), set(hand.down), hand.full_places)
         self.full_owners = set(hand.full_owners)
+        self.room = defaultdict(lambda: LINES_OF_UNKNOWN, hand.room)
+        self.taken: Counter[str] = Counter()  # lines, by batch
         self.load = lines_in_hand(candidates.now)
         self.first = candidates.owners(self.left_out)
 
@@ -104,8 +116,19 @@ class _Search:
                 self.left_out.batches.add(batch.pk)
                 continue
             self.load[owner] = self.load.get(owner, 0) + shard.lines
+            self._take(batch, shard.lines)
             return Claim(shard, batch, slots)
         return None
+
+    def _take(self, batch: Batch, lines: int) -> None:
+        """Leave out, for the rest of this look, a batch or a place that can use no more: another one's turn."""
+        self.taken[batch.pk] += lines
+        if self.taken[batch.pk] >= batch.max_concurrency:
+            self.left_out.batches.add(batch.pk)
+        place = (batch.upstream_id, batch.model or "")
+        self.room[place] -= lines
+        if self.room[place] <= 0:
+            self.left_out.places |= {place}
 
     def _owner(self, without: frozenset[Owner]) -> Owner | None:
         owners = [

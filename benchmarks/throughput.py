@@ -16,8 +16,8 @@ from tools.processes import free_port
 ABOUT = (
     "On SQLite. Free upstream: 20,000 lines, wall time from create to the last result; every process, the upstream too, "
     "shares the machine's cores. Slow upstream: answers after 500 ms, one engine, ENGINE_CONCURRENCY 512; from "
-    "the first full moment until no line is left to be called. Calls in flight as the simulator counts them, averaged over "
-    "each twentieth of a second, and as it was asked at the end of each: at one moment some answers are always on their way, "
+    "the first full moment until no line is left to be called. Calls in flight as the simulator counts them, averaged "
+    "from one look at it to the next, about 20 a second, and as it was at each: at one moment some answers are always on their way, "
     "and the calls that follow them."
 )
 FREE_LINES, SLOW_LINES = 20_000, 12_000

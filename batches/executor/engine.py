@@ -61,7 +61,7 @@ class Engine:
         self._stopping = False
         self._give_up_at = math.inf  # on recording, having been told to stop
         self._busy_at = 0.0
-        self._burst_at = -math.inf  # more calls begin, not before
+        self._bursting = False  # enough calls have begun for now
 
         self._claiming = False
         self._claim_at = -math.inf  # not before
@@ -90,9 +90,9 @@ class Engine:
         return self._pool.health()
 
     @property
-    def full(self) -> frozenset[tuple[int, str]]:
-        """Upstreams and models that have lines enough here; more would be kept from other engines."""
-        return self._pool.full()
+    def room(self) -> dict[tuple[int, str], int]:
+        """Lines that each upstream and model can use beside those here; more would be kept from other engines."""
+        return self._pool.line_room()
 
     @property
     def learnt(self) -> dict[tuple[int, str], int]:
@@ -205,7 +205,7 @@ class Engine:
     def _start_calls(self, now: float) -> None:
         """Begin calls beside those that go on, a few at a time: what begins together comes back together, and its slots
         are empty until the last of it has been seen to."""
-        if now < self._burst_at:
+        if self._bursting:
             return
         for _ in range(self._options.burst):
             found = self._next(now)
@@ -213,8 +213,12 @@ class Engine:
                 return
             task = self._spawn(self._call_on(*found))
             found[0].calls.add(task)
-        self._burst_at = now + self._options.burst_seconds
-        asyncio.get_running_loop().call_later(self._options.burst_seconds, self._changed.set)
+        self._bursting = True
+        asyncio.get_running_loop().call_later(self._options.burst_seconds, self._end_burst)
+
+    def _end_burst(self) -> None:
+        self._bursting = False
+        self._changed.set()
 
     async def _call_on(self, work: Work, line: Line) -> None:
         """Call this line, then whatever line is next, until there is none: a slot that is freed is taken at once."""
@@ -242,7 +246,8 @@ class Engine:
                 self._pool.ended(work, line, now)
             found = self._next(now)
             runs_low = self._pool.unstarted <= self._pool.reserve(work.pace)
-            if (runs_low and now >= self._claim_at) or work.pace.limit > limit:
+            claims = runs_low and not self._claiming and now >= self._claim_at
+            if claims or work.pace.limit > limit:
                 self._changed.set()  # there is room for more, or more must be claimed
 
     async def _may_call(self, work: Work) -> bool:

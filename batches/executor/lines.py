@@ -292,12 +292,12 @@ def answer_line(request: Request, answer: Answer) -> bytes:
     # A JSON string cannot hold a raw line break, so none of these is part of a value.
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    id = _ids.new()
+    new = _ids.new()
     named = answer.headers.get("x-request-id")
-    request_id = named.encode() if named and REQUEST_ID.fullmatch(named) else id
+    request_id = named.encode() if named and REQUEST_ID.fullmatch(named) else new
     return (
         b'{"id":"batch_req_%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},"error":null}\n'
-        % (id, request.custom_id, answer.status, request_id, body)
+        % (new, request.custom_id, answer.status, request_id, body)
     )
 
 

@@ -220,8 +220,9 @@ class Pool:
             return free + self._options.reserve
         wants = []
         for pace in used:
-            lacking = min(free, pace.room(now)) - lines[pace]
-            wants.append(lacking + self._store(pace) if lacking + self.reserve(pace) > 0 else 0)
+            room = min(free, pace.room(now))
+            if lines[pace] < max(room, self.reserve(pace)):
+                wants.append(room + self._store(pace) - lines[pace])
         return min(free + max(map(self._store, used)), sum(wants))
 
     def reserve(self, pace: Pace) -> int:
@@ -232,17 +233,16 @@ class Pool:
         """Return how many lines to fetch when fewer than the reserve are left: a claim costs more than its lines."""
         return max(self.reserve(pace), pace.within(self._options.ahead_seconds))
 
-    def full(self) -> frozenset[tuple[int, str]]:
-        """Return the places that have lines enough here for some time, even if their pace doubles."""
+    def line_room(self) -> dict[tuple[int, str], int]:
+        """Return how many more lines each known place can use for some time, even if its pace doubles."""
         lines: defaultdict[tuple[int, str], float] = defaultdict(int)
         for work in self._ready():
             if not work.ending:
                 lines[work.target.place] += min(work.unstarted, self._room(work.of_batch))
-        return frozenset(
-            place
-            for place, count in lines.items()
-            if count >= 2 * self.paces[place].limit + self._options.reserve
-        )
+        return {
+            place: int(pace.limit + self._store(pace) + self._options.reserve - lines[place])
+            for place, pace in self.paces.items()
+        }
 
     def held_bytes(self) -> int:
         return sum(work.body_bytes for work in self.works.values())

@@ -31,9 +31,7 @@ class Recorder:
         self.unrecorded = 0
         self.unrecorded_bytes = 0
         self._recording = 0  # of the unrecorded ones, those the source has been given
-        self._waits_since = (
-            0.0  # when the source last took some, or the first came that it has not taken
-        )
+        self._many_since = 0.0  # when as many waited as may be in flight, or the source took some
         self._source = source
         self._options = options
         self._clock = clock
@@ -42,13 +40,13 @@ class Recorder:
     def add(self, work: Work, result: Result) -> None:
         if not work.results:
             work.waits_since = self._clock()
-            if not self.unrecorded:
-                self._waits_since = work.waits_since
         work.results.append(result)
         size = len(result.line)
         work.result_bytes += size
         self.unrecorded += 1
         self.unrecorded_bytes += size
+        if self.unrecorded == self._options.concurrency:
+            self._many_since = self._clock()
         if work.result_bytes >= self._options.flush_bytes or not work.left or work.one_by_one:
             self._is_due()
 
@@ -62,14 +60,15 @@ class Recorder:
         self.unrecorded_bytes -= size
 
     def is_full(self, now: float) -> bool:
-        """No call should begin: a crash now would repeat more answered calls than may be in flight, or the memory fill.
+        """No call should begin: a crash now would repeat too many answered calls, or the memory fill.
 
-        A quick upstream answers as many while a commit runs, so that only a stalled source counts.
+        A quick upstream answers as many as are in flight while a commit runs: that alone is no reason to wait.
         """
-        many = self.unrecorded >= self._options.concurrency
-        return (many and now >= self._waits_since + self._options.stall_seconds) or (
-            self.unrecorded_bytes > self._options.max_unrecorded_bytes
-        )
+        options = self._options
+        if self.unrecorded < options.concurrency:
+            return self.unrecorded_bytes > options.max_unrecorded_bytes
+        stalls = now >= self._many_since + options.stall_seconds
+        return stalls or self.unrecorded >= options.max_unrecorded
 
     def due(self, works: Iterable[Work], now: float, in_flight: int) -> list[Work]:
         """Return those of the works whose results should be recorded now, or that should be handed back."""
@@ -122,16 +121,18 @@ class Recorder:
         finished = work.left == 0
         if results or finished:
             self._recording += len(results)
+            began = self._clock()
             try:
                 mine = await self._source.record(work, results, finished)
             finally:
                 self._recording -= len(results)
             if not mine:
                 return Settled.FENCED
-            self._waits_since = work.waits_since = self._clock()
+            self._many_since = self._clock()
             if work.gone:
                 return Settled.HELD
             self.forget(work, len(results))
+            work.waits_since = began  # what is left came later
         if finished:
             return Settled.DONE
         # While it was recorded, more may have come.

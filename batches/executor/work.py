@@ -42,7 +42,7 @@ class Options:
     flush_seconds: float = 1  # the longest an answer waits to be recorded
     # Of the work with the most, while more wait than calls are in flight: a crash repeats the calls of both.
     flush_many_seconds: float = 0.1
-    # Without a commit, and no call begins while as many answers wait as may be in flight.
+    # Without a commit while as many answers wait as may be in flight, and no call begins.
     stall_seconds: float = 0.25
     flush_bytes: int = 4 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
@@ -62,6 +62,11 @@ class Options:
     give_up_seconds: float = 3  # after the grace of a stop, on results that cannot be recorded
     idle_seconds: float = 2  # without any work, and the engine is done
     tick_seconds: float = 0.05  # the longest a wait or a changed limit goes unnoticed
+
+    @property
+    def max_unrecorded(self) -> int:
+        """Answers that wait to be recorded, and no call begins."""
+        return 4 * self.concurrency
 
     @property
     def reserve(self) -> int:

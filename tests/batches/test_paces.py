@@ -3,6 +3,7 @@
 import datetime
 
 import pytest
+from pytest_django import Settings
 
 from accounts.models import Account
 from api.clock import database_now
@@ -13,6 +14,8 @@ from tests.batches.factories import HOUR, make_engine, make_upstream, request_li
 from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
+
+MODEL_N = '{"model": "n", "messages": []}'
 
 
 def claim(hand: Hand, wanted: int = 9) -> list[Batch]:
@@ -62,7 +65,7 @@ def full(batch: Batch) -> Hand:
     assert batch.model is not None
     return Hand(
         owners=frozenset({(batch.account_id, batch.external_user_id)}),
-        full_places=frozenset({(batch.upstream_id, batch.model)}),
+        room={(batch.upstream_id, batch.model): 0},
     )
 
 
@@ -74,7 +77,7 @@ def test_lines_of_a_model_at_its_pace_are_left_to_other_engines(account: Account
 
 def test_another_model_of_the_same_upstream_has_a_pace_of_its_own(account: Account) -> None:
     mine = start(account, 1)
-    other = start(account, request_line(body='{"model": "n", "messages": []}'))
+    other = start(account, request_line(body=MODEL_N))
     assert other.upstream == mine.upstream
     assert claim(full(mine)) == [other]
 
@@ -84,3 +87,24 @@ def test_nobody_new_waits_because_an_upstream_is_at_its_pace(account: Account) -
     theirs = start(AccountFactory(), 1)
     assert claim(full(mine)) == [theirs]
     assert claim(full(mine)) == []
+
+
+def test_a_claim_takes_of_a_slow_model_what_it_can_use_and_the_rest_of_a_quick_one(
+    account: Account, settings: Settings
+) -> None:
+    settings.BATCH_SHARD_LINES = 2
+    slow = start(account, 6)
+    quick = start(account, b"".join(request_line(f"{n}", MODEL_N) for n in range(6)))
+    assert slow.upstream_id is not None
+    hand = Hand(room={(slow.upstream_id, "m"): 2, (slow.upstream_id, "n"): 100})
+
+    assert claim(hand, wanted=100) == [slow, quick, quick, quick]
+
+
+def test_a_claim_takes_no_more_of_a_batch_than_may_be_in_flight(
+    account: Account, settings: Settings
+) -> None:
+    settings.BATCH_SHARD_LINES = 2
+    narrow, other = start(account, 6, max_concurrency=1), start(AccountFactory(), 4)
+
+    assert claim(Hand(), wanted=100) == [narrow, other, other]
