@@ -16,7 +16,7 @@ WITH_FAILURES = {"failed__gt": 0}  # of their rows, in an address
 COLUMNS = {"batches_ownerhour": "hour", "batches_trafficslice": "start"}  # the time of their rows
 
 
-def list_url(model: str, **chosen: Any) -> str:
+def list_url(model: str, /, **chosen: Any) -> str:
     """The list of a model (as app_model), filtered."""
     url = reverse(f"admin:{model}_changelist")
     kept = {name: value for name, value in chosen.items() if value is not None}

@@ -11,7 +11,11 @@ from accounts.pages import AccountFilter, ExternalUserFilter
 from api.clock import database_now
 from batches.admin.of_batch import OfBatch
 from batches.models import BatchMinute, OwnerHour, TrafficSlice
+from batches.models.traffic import LATENCIES
+from batches.traffic import percentile
 from console.pages import Look, Tabs
+from console.parts import EMPTY
+from console.text import duration, number
 
 SPANS = {"day": datetime.timedelta(hours=24), "month": datetime.timedelta(days=30)}
 
@@ -43,15 +47,44 @@ class UserFilter(ExternalUserFilter):
     moment = "hour"
 
 
+@admin.display(description="tokens in")
+def tokens_in(row: Any) -> str:
+    return number(row.input_tokens)
+
+
+@admin.display(description="tokens out")
+def tokens_out(row: Any) -> str:
+    return number(row.output_tokens)
+
+
+@admin.display(description="p50")
+def median(row: Any) -> str:
+    return _latency(row, 0.5)
+
+
+@admin.display(description="p95")
+def slow(row: Any) -> str:
+    return _latency(row, 0.95)
+
+
+def _latency(row: Any, share: float) -> str:
+    found = percentile([getattr(row, name) for name in LATENCIES], share)
+    return EMPTY if found is None else duration(found / 1000)
+
+
+# What the rows count.
+BROUGHT: list[Any] = ["completed", "failed", "calls", tokens_in, tokens_out, median, slow]
+
+
 @admin.register(BatchMinute)
 class BatchMinuteAdmin(OfBatch):
-    list_display = ["batch", "minute", "completed", "failed", "calls"]
+    list_display = ["batch", "minute", *BROUGHT]
     list_select_related = ["batch"]
 
 
 @admin.register(TrafficSlice)
 class TrafficSliceAdmin(Look):
-    list_display = ["start", "upstream", "model", "completed", "failed", "calls"]
+    list_display = ["start", "upstream", "model", *BROUGHT]
     list_select_related = ["upstream"]
     list_filter = [SliceTabs, "upstream"]
     ordering = ["-start", "-upstream", "-model"]  # as their unique key has it
@@ -59,7 +92,7 @@ class TrafficSliceAdmin(Look):
 
 @admin.register(OwnerHour)
 class OwnerHourAdmin(Look):
-    list_display = ["hour", "account", "external_user", "completed", "failed", "calls"]
+    list_display = ["hour", "account", "external_user", *BROUGHT]
     list_select_related = ["account", "external_user__account"]
     list_filter = [HourTabs, AccountFilter, UserFilter]
     ordering = ["-hour", "-owner"]

@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from batches import acts, overview, upstreams
-from batches.admin.graphs import latencies, list_url, throughput
+from batches.admin.graphs import WITH_FAILURES, latencies, list_url, throughput
 from batches.models import Batch, Pace, Status, Upstream
 from console.acts import By, record
 from console.pages import Page
@@ -144,12 +144,20 @@ class UpstreamAdmin(Page):
         may_test = request.user.has_perm("batches.test_upstream")
         points, models = overview.day_of(row, row.seen_at)
         waiting = Batch.objects.active().filter(upstream=row).order_by()
+        day = {"since": "day", "upstream__id__exact": row.pk}
         return {
             "state": state_of(row),
             "test": reverse("admin:batches_upstream_test", args=[row.pk]) if may_test else "",
             "throughput": throughput(points, "batches_trafficslice", upstream__id__exact=row.pk),
             "latencies": latencies(points),
-            "models": models,
+            "models": [
+                (
+                    one,
+                    list_url("batches_trafficslice", **day, model=one.model),
+                    list_url("batches_trafficslice", **day, model=one.model, **WITH_FAILURES),
+                )
+                for one in models
+            ],
             "paces": dict(Pace.objects.filter(upstream=row).values_list("model", "calls")),
             "batches": [
                 (
@@ -159,7 +167,6 @@ class UpstreamAdmin(Page):
                 )
                 for status, count in waiting.values_list("status").annotate(Count("pk"))
             ],
-            "slices": list_url("batches_trafficslice", since="day", upstream__id__exact=row.pk),
         }
 
     # Columns

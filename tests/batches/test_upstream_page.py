@@ -9,11 +9,12 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Account
+from api.clock import database_now
 from batches.executor.retry import KEY_REFUSED
-from batches.models import Batch, Upstream
+from batches.models import Batch, TrafficSlice, Upstream
 from console.models import Act
 from console.parts import page_of
-from tests.batches.factories import make_upstream, start
+from tests.batches.factories import HOUR, make_upstream, start
 from tests.console.operators import in_role, list_of, logged_in, with_permissions
 from tests.console.world import populate
 from tests.support.simulator import simulating
@@ -178,7 +179,7 @@ def test_the_page_tells_state_day_and_what_waits(admin_client: Client, account: 
     assert "480 / 512" in page
     assert "in progress</a>" in page
     assert "<polyline" in page
-    assert 'data-label="Bears at once" class="number">480<' in page
+    assert 'data-label="Calls at once, as found" class="number">480<' in page
 
 
 def test_the_batches_that_wait_are_its_own(admin_client: Client, account: Account) -> None:
@@ -191,6 +192,22 @@ def test_the_batches_that_wait_are_its_own(admin_client: Client, account: Accoun
 
     rows = admin_client.get(url).context["cl"].result_list
     assert (count, [row.pk for row in rows]) == ("1", [ours.pk])
+
+
+def test_the_numbers_of_a_model_lead_to_its_own_rows(admin_client: Client) -> None:
+    upstream, now = make_upstream(), database_now()
+    for model, failed in (("a", 1), ("b & c", 3), ("b & c", 0)):
+        start = now - HOUR * (TrafficSlice.objects.count() + 1)
+        TrafficSlice.objects.create(
+            upstream=upstream, model=model, start=start, completed=5, failed=failed
+        )
+
+    models = admin_client.get(page_of(upstream)).context["models"]
+
+    (rows, failures) = {one.model: urls for one, *urls in models}["b & c"]
+    found = admin_client.get(rows).context["cl"].result_list
+    assert [(row.model, row.failed) for row in found] == [("b & c", 3), ("b & c", 0)]
+    assert [row.failed for row in admin_client.get(failures).context["cl"].result_list] == [3]
 
 
 @pytest.mark.parametrize("path", ["page", "list"])
