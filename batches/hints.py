@@ -14,7 +14,7 @@ Cluster = Literal["control", "engine"]
 Task = Literal["validate_batch", "finalize_batch", "run_turn", "carry_on_act", "sweep", "purge"]
 
 TASKS = "batches.tasks"
-# A hint is acknowledged even when its task fails, and leaves no record: what must run again is found in the rows.
+# A hint is acknowledged even when its task fails: what must run again is found in the rows. Only a failure is kept.
 OPTIONS: dict[str, Any] = {"save": False, "ack_failure": True}
 
 

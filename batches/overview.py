@@ -18,6 +18,7 @@ from django.db.models import (
     Exists,
     F,
     IntegerField,
+    Max,
     OuterRef,
     Q,
     QuerySet,
@@ -28,6 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Now
 from django.utils import timezone
+from django_q.models import Failure
 
 from accounts.models import Account, ExternalUser
 from api.clock import DatabaseNow
@@ -56,12 +58,26 @@ ACTIVE = tuple(status for status in Status if status not in TERMINAL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FailedTasks:
+    """A function of the queue's that failed in the last 24 hours."""
+
+    func: str
+    count: int
+    last: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """Batches that have not ended. `oldest`: the one whose lines have waited longest, and since when; None without one."""
+    """Batches that have not ended, and what failed to work on them.
+
+    oldest: the batch whose lines have waited longest, and since when; None without one.
+    """
 
     batches: dict[Status, int]
     paused: int
+    running: int  # in progress, and not paused
     oldest: tuple[str, datetime.datetime] | None
+    failed: list[FailedTasks]  # the latest first
 
     @property
     def active(self) -> int:
@@ -109,7 +125,7 @@ class Worker:
 
 
 def work() -> Work:
-    """Batches that have not ended, by state."""
+    """Batches that have not ended, by state; and tasks that failed lately, which come with them."""
     nothing, no_time = Value(0, IntegerField()), Value(None, DateTimeField())
     active = Batch.objects.filter(status__in=ACTIVE).order_by()
     counts = active.values_list("status", no_time).annotate(
@@ -119,14 +135,29 @@ def work() -> Work:
     waiting = Batch.objects.filter(Exists(shards), status=Status.IN_PROGRESS, paused_at=None)
     first = waiting.order_by("in_progress_at", "pk").values("pk")[:1]
     oldest = Batch.objects.filter(pk=Subquery(first)).order_by()
-    rows: Any = counts.union(oldest.values_list("pk", "in_progress_at", nothing, nothing), all=True)
-    batches, paused, found = dict.fromkeys(ACTIVE, 0), 0, None
-    for key, since, count, count_paused in rows:
-        if since is None:
-            batches[Status(key)], paused = count, paused + count_paused
+    rows: Any = counts.union(
+        oldest.values_list("pk", "in_progress_at", nothing, nothing), _failed_tasks(), all=True
+    )
+    batches, paused = dict.fromkeys(ACTIVE, 0), dict.fromkeys(ACTIVE, 0)
+    found, failed = None, []
+    for key, moment, count, count_paused in rows:
+        if moment is None:
+            batches[Status(key)], paused[Status(key)] = count, count_paused
+        elif count:
+            failed.append(FailedTasks(key, count, moment))
         else:
-            found = (key, since)
-    return Work(batches, paused, found)
+            found = (key, moment)
+    failed.sort(key=lambda one: one.last, reverse=True)
+    running = batches[Status.IN_PROGRESS] - paused[Status.IN_PROGRESS]
+    return Work(batches, sum(paused.values()), running, found, failed)
+
+
+def _failed_tasks() -> Any:
+    """Rows of a function, when it failed last, how often, and 0. The queue's rows bear the host's clock."""
+    lately: Any = Failure.objects.filter(stopped__gte=timezone.now() - DAY).order_by()
+    return lately.values_list("func").annotate(
+        last=Max("stopped"), count=Count("pk"), paused=Value(0, IntegerField())
+    )
 
 
 def day(now: datetime.datetime) -> Traffic:

@@ -7,10 +7,11 @@ from typing import Literal
 
 from django.conf import settings
 
+from batches.hints import TASKS
 from batches.models import Upstream
-from batches.overview import Work, Worker
+from batches.overview import FailedTasks, Work, Worker
 from batches.upstreams import is_refused
-from console.text import plural
+from console.text import number, plural
 
 DISK_FULL = 0.85
 START_WORKER = "manage.py runworker"
@@ -32,7 +33,12 @@ class Trouble:
 
 
 def troubles(work: Work, upstreams: list[Upstream], workers: list[Worker]) -> list[Trouble]:
-    return [*_of_workers(work, workers), *_of_upstreams(upstreams), *_of_disks()]
+    return [
+        *_of_workers(work, workers),
+        *_of_upstreams(upstreams),
+        *_of_tasks(work.failed),
+        *_of_disks(),
+    ]
 
 
 def _of_workers(work: Work, workers: list[Worker]) -> list[Trouble]:
@@ -82,6 +88,20 @@ def _of_upstreams(upstreams: list[Upstream]) -> list[Trouble]:
             advice = "Its lines wait and no line fails. Look at that server, then test it here."
             found.append(Trouble(text, advice, *about))
     return found
+
+
+def _of_tasks(failed: list[FailedTasks]) -> list[Trouble]:
+    """One for all tasks that failed lately: of each function, how many."""
+    if not failed:
+        return []
+    tasks = plural(sum(one.count for one in failed), "task", "tasks")
+    each = ", ".join(
+        f"{number(one.count)} of {one.func.removeprefix(f'{TASKS}.')}" for one in failed
+    )
+    last = f"{failed[0].last:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"{tasks} failed in the last 24 hours: {each}; the last at {last}."
+    advice = "What they had to do is tried again by itself. Look into the worker's log for why."
+    return [Trouble(text, advice, "workers")]
 
 
 def _of_disks() -> list[Trouble]:

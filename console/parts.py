@@ -100,14 +100,17 @@ def progress_bar(progress: Progress, live: str = "") -> SafeString:
     )
 
 
-def progress_cell(progress: Progress, live: str = "", left: str = "") -> SafeString:
-    """The bar, and below it the numbers it stands for, and for how long it still goes on (`<live>.left`)."""
+def progress_cell(progress: Progress, live: str = "", left: str = "", url: str = "") -> SafeString:
+    """The bar, and below it the numbers it stands for, and for how long it still goes on (`<live>.left`).
+
+    url: where the numbers lead, where they stand still.
+    """
     return format_html(
         '<span class="progress">{}<span class="figures"><span{}>{}</span> <span class="quiet"{}>{}</span></span>'
         '<span class="quiet left"{}>{}</span></span>',
         progress_bar(progress, live),
         followed(live and f"{live}.ended"),
-        progress.ended_text,
+        link(progress.ended_text, url) if url else progress.ended_text,
         followed(live and f"{live}.rest"),
         progress.rest_text,
         followed(live and f"{live}.left"),

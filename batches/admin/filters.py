@@ -36,6 +36,8 @@ class StateTabs(Tabs):
             return rows.filter(paused_at__isnull=False)
         if value == "failures":
             return rows.filter(failed__gt=0)
+        if value == "running":
+            return rows.filter(status=Status.IN_PROGRESS, paused_at__isnull=True)
         return rows.filter(status=value) if value in Status.values else None
 
     def counts(self) -> dict[str, int]:

@@ -180,9 +180,8 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
         }
         for batch in now.running
     ]
-    more = now.work.batches[Status.IN_PROGRESS] - len(rows)
-    every = list_url("batches_batch", state=Status.IN_PROGRESS.value)
-    context = {"rows": rows, "more": max(0, more), "all": every}
+    more = max(0, now.work.running - len(rows))
+    context = {"rows": rows, "more": more, "all": list_url("batches_batch", state="running")}
     return Panel(
         template="batches/overview/running.html", context=context, title="Running now", width=8
     )
@@ -190,7 +189,7 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
 
 def _left(batch: Any) -> str:
     seconds = speed.seconds_left(batch, {batch.pk: batch.lines_a_second})
-    return EMPTY if seconds is None else duration(seconds)
+    return "" if seconds is None else duration(seconds)
 
 
 def _owner(account: int, name: str, user: int | None, external_id: str | None) -> dict[str, str]:

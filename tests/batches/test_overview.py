@@ -38,7 +38,7 @@ def test_work_is_counted_by_state_and_by_what_has_waited_longest(account: Accoun
         Status.FINALIZING: 0,
         Status.CANCELLING: 0,
     }
-    assert (found.active, found.paused) == (4, 1)
+    assert (found.active, found.paused, found.running) == (4, 1, 2)
     assert found.oldest == (first.pk, Batch.objects.get(pk=first.pk).in_progress_at)
     assert second.pk != first.pk
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import Account, Owner
 from api.clock import database_now
-from batches import overview, traffic
+from batches import lifecycle, overview, traffic
 from batches.models import Batch, BatchMinute, Host
 from console.parts import page_of
 from tests.batches.factories import make_host, make_upstream, run, start, submit
@@ -71,14 +71,15 @@ def _sum_of(client: Client, url: str) -> int:
     return sum(row.failed for row in rows)
 
 
-def test_more_than_are_shown_are_those_in_progress(
+def test_more_than_are_shown_are_those_that_run(
     admin_client: Client, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "SHOWN", 1)
     running = {start(account, 1).pk for _ in range(2)}
+    lifecycle.pause(start(account, 1), actor="me")
     submit(account, b"{}\n")
 
-    (url,) = re.findall(r'<a href="([^"]+)">and 1 more in progress', panels_of(admin_client))
+    (url,) = re.findall(r'<a href="([^"]+)">and 1 more that run', panels_of(admin_client))
 
     rows = admin_client.get(unescape(url)).context["cl"].result_list
     assert {row.pk for row in rows} == running
@@ -88,12 +89,13 @@ def test_how_long_it_takes_is_told_from_the_pace_of_the_last_minutes(
     admin_client: Client, account: Account
 ) -> None:
     batch = start(account, 3)
-    assert 'data-label="Time left" class="number">\u2013<' in panels_of(admin_client)
+    left = 'data-label="Time left" class="number">'
+    assert f'{left}<span class="quiet">\u2013<' in panels_of(admin_client)
 
     minute = database_now().replace(second=0, microsecond=0)
     BatchMinute.objects.create(batch=batch, minute=minute, completed=1)
 
-    assert 'data-label="Time left" class="number">\u2013<' not in panels_of(admin_client)
+    assert f'{left}<a href="{page_of(batch)}">' in panels_of(admin_client)
 
 
 @pytest.mark.parametrize("is_new", [True, False])

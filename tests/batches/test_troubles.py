@@ -1,6 +1,10 @@
 """Each trouble is told when it is due, and with what to do about it."""
 
+import datetime
+
 import pytest
+from django.utils import timezone
+from django_q.models import Failure
 
 from accounts.models import Account
 from api.clock import database_now
@@ -57,6 +61,30 @@ def test_trouble_of_upstreams_is_told(db: None) -> None:
     assert first == "The upstream one is paused: The key is refused."
     assert second.startswith("The upstream two answers nobody since ")
     assert second.endswith(": HTTP 502")
+
+
+def failed(func: str, number: int, ago: datetime.timedelta) -> None:
+    at = timezone.now() - ago
+    Failure.objects.create(
+        id=f"{func} {number}", name="n", func=func, started=at, stopped=at, success=False
+    )
+
+
+def test_tasks_that_failed_within_a_day_are_told_with_their_function(db: None) -> None:
+    make_upstream()
+    make_host()
+    minute = datetime.timedelta(minutes=1)
+    for number in range(2):
+        failed("batches.tasks.run_turn", number, (5 + number) * minute)
+    failed("batches.tasks.run_turn", 2, 24 * HOUR + minute)
+    failed("batches.tasks.sweep", 0, 2 * HOUR)
+
+    (text,) = told()
+    last = Failure.objects.order_by("-stopped")[0].stopped
+    each = "2 of run_turn, 1 of sweep"
+    assert text == (
+        f"3 tasks failed in the last 24 hours: {each}; the last at {last:%Y-%m-%d %H:%M:%S} UTC."
+    )
 
 
 def test_a_disk_that_is_nearly_full_is_told(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
