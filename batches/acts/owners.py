@@ -77,7 +77,7 @@ def _verb(model: type[Account | ExternalUser], whose: str) -> Verb:
         name=f"cancel all batches of {whose}",
         button="Cancel all batches",
         asks="Cancel all active batches of {objects}",
-        done="relieved of its batches",
+        done="cleared of active batches",
         explains="Every batch of theirs that is validating or in progress is cancelled: no new call is made, and what is "
         "done is kept. One that is finalizing has nothing left to cancel. New batches are still taken: suspend them "
         "to prevent that.",

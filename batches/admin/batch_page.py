@@ -7,8 +7,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from accounts.models import KEY_PREFIX
 from batches import acts, inspection, looks, standing, timeline, traffic
 from batches.admin import batch_parts as parts
+from batches.admin.graphs import list_url
 from batches.admin.lines_page import LinesPage
 from batches.admin.status import pause_of, priority_of, progress_of, state_of
 from batches.models import TERMINAL, Batch, Status
@@ -65,6 +67,7 @@ class BatchPage(LinesPage):
             "badges": _badges(batch),
             "lines_url": self._url("lines", batch),
             "shards_url": f"{reverse('admin:batches_shard_changelist')}?q={batch.pk}",
+            "key_url": _key_url(batch) if user.has_perm("accounts.view_apikey") else "",
             "is_active": batch.status not in TERMINAL,
             "charts": parts.charts_of(pulse),
             "causes": causes,
@@ -103,6 +106,12 @@ class BatchPage(LinesPage):
         return parts.cause_rows(
             batch, found, {"lines": self._url("lines", batch), "requeue": requeue}
         )
+
+
+def _key_url(batch: Batch) -> str:
+    """Where the key is that it was made with; "" for a command, which needs none."""
+    is_key = batch.created_by.startswith(KEY_PREFIX)
+    return list_url("accounts_apikey", q=batch.created_by) if is_key else ""
 
 
 def _badges(batch: Batch) -> SafeString:

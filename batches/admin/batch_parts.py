@@ -71,7 +71,12 @@ def _window(batch: Any) -> str:
     return f"{duration(left)} left"
 
 
-PHASES = ("checked", "called", "put together", "ended")
+PHASES = (  # while it goes on, and else
+    ("checking", "checked"),
+    ("calling", "called"),
+    ("putting together", "put together"),
+    ("ending", "ended"),
+)
 PHASE_OF = {Status.VALIDATING: 0, Status.IN_PROGRESS: 1, Status.FINALIZING: 2, Status.CANCELLING: 2}
 
 
@@ -80,12 +85,13 @@ def phases_of(batch: Batch) -> list[tuple[str, str]]:
     status = Status(batch.status)
     now = PHASE_OF.get(status, len(PHASES))
     found = []
-    for index, name in enumerate(PHASES):
+    for index, (going_on, name) in enumerate(PHASES):
         tone = "past" if index < now else "now" if index == now else "to-come"
         if status == Status.FAILED:
             tone = "bad" if index == 0 else "past" if index == 3 else "to-come"
         is_end = name == "ended" and batch.status in TERMINAL
-        found.append((status.label if is_end else name, f"phase {tone}"))
+        told = status.label if is_end else going_on if tone == "now" else name
+        found.append((told, f"phase {tone}"))
     return found
 
 

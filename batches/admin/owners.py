@@ -76,12 +76,10 @@ def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
     now = row.seen_at
     batches: Any = Batch.objects.filter(owner)
     counts, queued, stored = _held(owner)
-    states = [
-        (number(counts[status]) if status in counts else "", Status(status).label, url)
+    states = {
+        status: (status.label, list_url("batches_batch", state=status.value, **chosen))
         for status in Status
-        if (status in counts or status in TERMINAL)
-        and (url := list_url("batches_batch", state=status.value, **chosen))
-    ]
+    }
     failing = batches.filter(failed__gt=0).order_by("-created_at", "-id")[:FAILING]
     rows = OwnerHour.objects.filter(owner, hour__gt=now - DAYS * DAY).order_by().values_list("hour")
     hours = {
@@ -89,7 +87,10 @@ def _shown(row: Any, owner: Q, chosen: dict[str, str]) -> dict[str, Any]:
         for hour, *sums in rows.annotate(*[Sum(name) for name in USED])
     }
     return {
-        "states": states,
+        "states": [
+            (number(counts[status]), *state) for status, state in states.items() if status in counts
+        ],
+        "ends": [state for status, state in states.items() if status in TERMINAL],
         "active": (
             number(sum(counts.values())),
             list_url("batches_batch", state="active", **chosen),

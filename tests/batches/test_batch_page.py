@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import Account, Owner
+from accounts.models import Account, ApiKey, Owner
 from api.clock import database_now
 from batches import acts as verbs
 from batches import lifecycle, results
@@ -17,7 +17,7 @@ from console.acts import By
 from console.models import Act
 from console.parts import page_of
 from tests.batches.factories import LEASE, PATHS, make_engine, reach, run, start, submit
-from tests.console.operators import in_role, logged_in, name_of, with_permissions
+from tests.console.operators import in_role, list_of, logged_in, name_of, with_permissions
 
 EVIL = "<script>alert(1)</script>"
 TOLD = "The model is not there."  # by the upstream of the factories
@@ -99,7 +99,7 @@ def test_it_is_told_how_far_it_is_and_why_it_waits(running: Batch, admin_client:
     assert figures["pace"].endswith(("lines/s", "lines/min"))
     assert figures["time"].startswith("about ")
     assert figures["window"].endswith(" left")
-    assert ("called", "phase now") in page["phases"]
+    assert ("calling", "phase now") in page["phases"]
     assert "No worker is running" in figures["reasons"]
     assert ">in progress</span>" in page["badges"]
     assert "paused" not in page["badges"]
@@ -225,6 +225,29 @@ def test_users_lead_to_what_is_theirs_and_not_to_a_namesakes(
     whose = f"account={quote(account.name)}&amp;user="
     assert f'?{whose}a%2F1"' in page
     assert f'?state=active&amp;{whose}b%262"' in page
+
+
+OWNERS = ("accounts.view_account", "accounts.view_externaluser", "accounts.view_apikey")
+
+
+def test_the_facts_lead_to_the_pages_of_whom_it_belongs_to(account: Account) -> None:
+    alice = account.external_users.create(external_id="alice")
+    batch = start(Owner(account, alice), 1)
+    key, _ = ApiKey.objects.issue(account, "first")
+    Batch.objects.filter(pk=batch.pk).update(created_by=key.prefix)
+
+    page = seen(with_permissions("batches.view_batch", *OWNERS), batch)
+    assert f'<a href="{page_of(account)}">' in page
+    assert f'<a href="{page_of(alice)}">alice</a>' in page
+    keys = f"{list_of(ApiKey)}?q={key.prefix}"
+    assert f'<a href="{keys}">{key.prefix}</a>' in page
+    found = with_permissions(*OWNERS).get(keys).context["cl"].result_list
+    assert [row.pk for row in found] == [key.pk]
+
+    blind = seen(with_permissions("batches.view_batch"), batch)
+    assert f"by {key.prefix}<" in blind
+    for url in (page_of(account), page_of(alice), keys):
+        assert url not in blind
 
 
 def test_a_lapsed_lease_is_told(running: Batch, admin_client: Client) -> None:

@@ -1,9 +1,11 @@
 """The pages of accounts, external users and workers: what is theirs, and the end of all of it at once."""
 
+import re
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
+from django.conf import settings
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
@@ -19,7 +21,7 @@ from batches.models import Batch, Engine, Host, OwnerHour, Segment, Shard, Statu
 from console.models import Act, ActObject
 from console.parts import page_of
 from files.models import File
-from tests.batches.factories import HOUR, make_engine, make_host, run, start
+from tests.batches.factories import HOUR, make_engine, make_host, run, start, submit
 from tests.batches.test_overview import LATER
 from tests.console.operators import ask, confirm, list_of, logged_in, name_of, with_permissions
 from tests.console.world import populate
@@ -55,6 +57,25 @@ def test_an_account_shows_batches_usage_failures_and_keys(
     lines = reverse("admin:batches_batch_lines", args=[quote(failed.pk)])
     assert f'<a href="{lines}?cause=http_400"><code>http_400</code> 2</a>' in page
     assert ">first</a>" in page
+
+
+def test_states_that_are_counted_stand_apart_from_those_that_are_not(
+    admin_client: Client, account: Account
+) -> None:
+    for _ in range(2):
+        start(account, 1)
+    run(start(account, 1))
+    submit(account, b"{}\n")
+
+    page = admin_client.get(page_of(account))
+
+    assert [(count, name) for count, name, _ in page.context["states"]] == [
+        ("1", "validating"),
+        ("2", "in progress"),
+        ("1", "finalizing"),
+    ]
+    ended = page.content.decode().partition("<span>Ended:</span>")[2].partition("</span>")[0]
+    assert re.findall(">([^<]+)</a>", ended) == ["failed", "completed", "expired", "cancelled"]
 
 
 def test_the_causes_are_of_lines_that_still_fail(account: Account, admin_client: Client) -> None:
@@ -192,7 +213,7 @@ def test_workers_are_shown_with_their_engines_and_shards(
     page = admin_client.get(list_of(Host)).content.decode()
 
     assert page.count('<section class="panel card"') == 2
-    assert "not this one" in page
+    assert f"the web server of this page runs {settings.VERSION}" in page
     assert ">gone</span>" in page
     assert f"?owner={engine.pk.replace(' ', '%20')}&amp;state=running" in page
     Engine.objects.update(host="elsewhere")

@@ -146,7 +146,7 @@ def test_all_batches_of_an_account_are_cancelled(show: Show, operator: User) -> 
 
     act(screen, "Cancel all batches…", "spam", "Cancel all active batches of 1 account")
 
-    expect(screen.page.get_by_role("status")).to_contain_text("1 account relieved of its batches")
+    expect(screen.page.get_by_role("status")).to_contain_text("1 account cleared of active batches")
     assert set(Batch.objects.values_list("status", flat=True)) == {"cancelling"}
     assert screen.width_too_much() == 0
     assert screen.troubles() == []
