@@ -104,6 +104,7 @@ class ApiKeyAdmin(Page):
     list_display = ["key", "owner", "state", "may", "last_used", "expires", "created"]
     list_display_links = None
     list_filter = [KeyTabs, "on_behalf_of", AccountFilter]
+    begun = ("account",)
     list_select_related = ["account"]
     search_fields = ["prefix"]
     search_help_text = "Key, its name or its account"

@@ -92,6 +92,7 @@ class OwnedLook(Look):
     id_prefix: str  # what every id begins with
     list_select_related = ("account", "external_user__account")
     list_filter = [AccountFilter, ExternalUserFilter]
+    begun = ("account", "user")
     search_fields = ("id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -146,6 +146,7 @@ class Page(admin.ModelAdmin):
     verbs: Sequence[Verb] = ()
     records: Sequence[str] = ()  # what else of this page the operator log tells: "download files"
     grants: tuple[str, ...] = ("view", "add", "change", "delete")  # what a role can be given here
+    begun: Sequence[str] = ()  # typed filters of whose values the search takes the beginning, too
     admin_site: Any
 
     @property

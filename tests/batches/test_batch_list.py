@@ -3,6 +3,7 @@
 import csv
 import datetime
 import io
+import re
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -21,6 +22,7 @@ from batches.models import (
     ACTIVE,
     Batch,
     BatchMinute,
+    OwnerHour,
     Priority,
     Segment,
     Shard,
@@ -128,6 +130,7 @@ def test_each_tab_shows_its_own_and_counts_only_what_is_cheap(
     assert rows(viewer, state="paused") == rows(viewer, state="failures") == [paused.pk]
     assert rows(viewer, state="expired") == [made[Status.EXPIRED]]
     assert rows(viewer, state="finalizing") == [made[Status.FINALIZING]]
+    assert rows(viewer, state="running") == [made[Status.IN_PROGRESS]]
     assert len(rows(viewer, state="nonsense")) == len(Status) + 1
     shown = told(viewer)
     assert 'Active <span class="count">5</span>' in shown
@@ -153,6 +156,24 @@ def test_filters_narrow_by_what_they_say(viewer: Client, account: Account) -> No
     assert rows(viewer, created_from="2026-01-02", created_to="2026-01-02") == [other]
     assert rows(viewer, created_from="2026-01-03") == [plain]
     assert rows(viewer, created_from="soon") == [plain, other]
+
+
+def test_where_nothing_is_called_so_the_search_is_offered(viewer: Client) -> None:
+    account = AccountFactory(name="acme & sons-prod")
+    user = ExternalUser.objects.create(account=account, external_id="alice-7")
+    batch = submit(Owner(account, user), b"{}\n").pk
+
+    shown = told(viewer, account="acme & sons", user="alice", model="llama")
+
+    offered = re.findall(r'<a href="\?(q=[^"]+)">Search what begins with “([^<]+)”</a>', shown)
+    assert [name for _, name in offered] == ["acme &amp; sons", "alice"]
+    for query, _ in offered:
+        found = viewer.get(f"{list_of(Batch)}?{query}").context["cl"].result_list
+        assert [row.pk for row in found] == [batch]
+    assert "begins with" not in told(viewer, account="acme & sons-prod")
+    hours = with_permissions("batches.view_ownerhour").get(f"{list_of(OwnerHour)}?account=acme")
+    assert "Nothing matches." in hours.content.decode()
+    assert "begins with" not in hours.content.decode()  # for that list is not searched
 
 
 def test_the_days_that_are_chosen_are_told_and_kept(viewer: Client, account: Account) -> None:
