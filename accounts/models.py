@@ -150,14 +150,11 @@ class OwnedQuerySet(models.QuerySet[Any]):
         field = "account" if isinstance(holder, Account) else "external_user"
         return self.filter(**{field: holder})
 
-    def owners(self, most: int) -> dict[str, int]:
-        """How many of the rows each owner has, of those `most` who have the most."""
+    def owners(self) -> dict[str, int]:
+        """How many of the rows each owner has."""
         names = ("account__name", "external_user__external_id")
         counted = self.order_by().values_list(*names).annotate(rows=Count("pk"))
-        return {
-            f"{account} / {user}" if user else account: rows
-            for account, user, rows in counted.order_by("-rows", *names)[:most]
-        }
+        return {f"{account} / {user}" if user else account: rows for account, user, rows in counted}
 
     def own(self, owner: Owner, pk: str) -> Any:
         """The row of this id if it belongs to exactly this owner, else None."""

@@ -24,11 +24,12 @@ from django.utils.text import slugify
 from api.clock import database_now
 from console.address import caller_address
 from console.models import LABEL_CHARS, NAME_CHARS, Act, ActObject, kind_of
-from console.text import number, visible
+from console.text import number, plural, visible
 
 logger = logging.getLogger(__name__)
 
 MOST = 10_000  # objects of one act
+OWNERS_NAMED = 20  # before it is done
 OUTCOME_CHARS = 500
 ROWS_AT_ONCE = 500  # below SQLite's limit of variables in one statement
 
@@ -48,6 +49,15 @@ class Preview:
     sums: Mapping[str, int] = dataclasses.field(default_factory=dict)  # "lines already done, kept"
     owners: Mapping[str, int] = dataclasses.field(default_factory=dict)  # whose objects they are
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)  # why some will be refused
+
+    def whose(self) -> list[tuple[str, int]]:
+        """The owners that have the most, by name, and last what all others have together."""
+        ranked = sorted(self.owners.items(), key=lambda owner: (-owner[1], owner[0]))
+        named, others = ranked[:OWNERS_NAMED], ranked[OWNERS_NAMED:]
+        if others:
+            rest = plural(len(others), "further owner", "further owners")
+            named.append((rest, sum(count for _, count in others)))
+        return named
 
 
 class Questions(forms.Form):

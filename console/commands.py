@@ -95,11 +95,11 @@ class ActCommand(BaseCommand, abc.ABC):
         self.stdout.write(
             f"{counted(would, verb.model)} would be {verb.done}; nothing is done now."
         )
-        parts = {"": told.sums, "of": told.owners, "skipped:": told.skipped}
+        parts = {"": told.sums.items(), "of": told.whose(), "skipped:": told.skipped.items()}
         lines = [
             (number(count), f"{kind} {name}".strip())
             for kind, counts in parts.items()
-            for name, count in counts.items()
+            for name, count in counts
         ]
         if lines:
             self.stdout.write(table(("", ""), lines).lstrip("\n"))

@@ -43,14 +43,16 @@ def confirm(
     rows: QuerySet[Any],
     *,
     back: str,
+    row: Any = None,
     told: str = "",
     repeated: Iterable[tuple[str, str]] = (),
     suggested: QueryDict | None = None,
 ) -> HttpResponse:
     """Show what `verb` would do to these rows; once the operator says yes and why, do it and go `back`.
 
-    told: the choice in words, when the rows are all that match a filter. repeated: fields of the form that
-    make the answer reach this function again with the same rows. suggested: answers to the verb's own questions.
+    row: the one whose page it was begun on, which is `back`. told: the choice in words, when the rows are all that
+    match a filter. repeated: fields of the form that make the answer reach this function again with the same rows.
+    suggested: answers to the verb's own questions.
     Raises PermissionDenied, at the question and at the answer alike.
     """
     if not request.user.has_perm(verb.permission):
@@ -72,7 +74,7 @@ def confirm(
         else:
             return _carried_out(request, site, verb, act, back)
     context = site.each_context(request) | _told_beforehand(verb, rows)
-    context |= {"reason": reason, "questions": questions, "back": back, "told": told}
+    context |= {"reason": reason, "questions": questions, "back": back, "told": told, "row": row}
     context |= {"repeated": list(repeated), "verb": verb, "opts": verb.model._meta}
     request.current_app = site.name
     return TemplateResponse(request, "console/confirm.html", context)
@@ -107,7 +109,7 @@ def _told_beforehand(verb: Verb, rows: QuerySet[Any]) -> dict[str, Any]:
         "passed_over": passed_over,
         "acted_on": acted_on,
         "sums": preview.sums.items(),
-        "owners": sorted(preview.owners.items(), key=lambda item: -item[1]),
+        "owners": preview.whose(),
         "sample": [(row, page_of(row)) for row in sample],
         "unnamed": count - len(sample),
         "kind": kind_of(verb.model),

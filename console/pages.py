@@ -218,7 +218,7 @@ class Page(admin.ModelAdmin):
             raise PermissionDenied
         rows = self.get_queryset(request).filter(pk=row.pk)
         return confirm(
-            request, self.admin_site, verb, rows, back=page_of(row), suggested=request.GET
+            request, self.admin_site, verb, rows, back=page_of(row), row=row, suggested=request.GET
         )
 
     def filter_told(self, request: HttpRequest) -> str:

@@ -7,7 +7,7 @@ from django.db.models import Count, QuerySet, Sum
 from accounts.models import Account, ExternalUser
 from batches import lifecycle
 from batches.acts.batches import CANCEL
-from batches.acts.told import OWNERS, STOPPABLE
+from batches.acts.told import STOPPABLE
 from batches.models import OPEN_LINES, Batch
 from console.acts import By, Preview, Refused, Verb, record
 from console.models import Act
@@ -67,7 +67,7 @@ def _told(owners: QuerySet[Any]) -> Preview:
             "batches, all of which are cancelled": sum(count for count, _ in able),
             "lines that will not run": sum(lines for _, lines in able),
         },
-        owners=batches.exclude(**{f"{field}__in": beyond}).owners(OWNERS),
+        owners=batches.exclude(**{f"{field}__in": beyond}).owners(),
         skipped={why: count for why, count in skipped.items() if count},
     )
 

@@ -8,7 +8,6 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from batches.models import TERMINAL, Status
 from console.acts import Preview
 
-OWNERS = 20  # that a confirm page names
 STOPPABLE = (Status.VALIDATING, Status.IN_PROGRESS)  # with lines that may still be called
 DONE = F("completed") + F("failed")
 
@@ -47,7 +46,7 @@ def told(
     affected: Any = plain.filter(possible & able)
     return Preview(
         sums={name: found[f"sum_{n}"] for n, name in enumerate(sums)} | _some(of_kind),
-        owners=affected.owners(OWNERS),
+        owners=affected.owners(),
         skipped=_some(skipped),
     )
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from batches.acts.told import OWNERS
 from batches.models import Batch, Upstream
 from console.acts import Preview, Refused, Verb
 from console.models import Act
@@ -27,7 +26,7 @@ def _told_of_upstreams(upstreams: QuerySet[Any], *, paused: bool) -> Preview:
     others = upstreams.filter(paused_at__isnull=paused).count()
     return Preview(
         sums={"batches that go on" if paused else "batches that wait": waiting.count()},
-        owners=waiting.owners(OWNERS),
+        owners=waiting.owners(),
         skipped={"not paused" if paused else "paused already": others} if others else {},
     )
 

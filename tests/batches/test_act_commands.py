@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from api.clock import database_now
 from batches import results
 from batches.models import Batch, Priority, Status
 from batches.verification import verify
+from console import acts
 from console.models import Act
 from files.models import File
 from tests.batches.factories import overdue, reach, request_lines, run, start, submit
@@ -105,6 +107,20 @@ def test_a_dry_run_says_what_the_confirm_page_says_and_does_nothing(
     told = json.loads(call("cancel_batch", batch.pk, "--dry-run", "--json")[0])
     assert (told["act"], told["ids"], told["skipped"]) == ("cancel batches", [batch.pk], {})
     assert (status(batch), Act.objects.count()) == (Status.IN_PROGRESS, 0)
+
+
+def test_a_dry_run_counts_the_owners_that_it_does_not_name(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "OWNERS_NAMED", 1)
+    others = [start(AccountFactory(name=name), 1).pk for name in ("y", "z")]
+    ids = [batch.pk, start(batch.account, 1).pk, *others]
+
+    told = call("cancel_batch", *ids, "--dry-run")[0]
+
+    assert re.search(rf"2 +of {batch.account.name}\n2 +of 2 further owners\n", told)
+    known = json.loads(call("cancel_batch", *ids, "--dry-run", "--json")[0])
+    assert known["owners"] == {batch.account.name: 2, "y": 1, "z": 1}
 
 
 def test_batches_are_chosen_by_owner_state_and_age(account: Account) -> None:

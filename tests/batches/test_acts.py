@@ -110,7 +110,7 @@ def test_those_who_have_most_are_named_first(account: Account) -> None:
     for owner in (Owner(account), Owner(account, alice), Owner(account, alice)):
         start(owner, 1)
 
-    assert list(told(acts.CANCEL).owners.items()) == [
+    assert told(acts.CANCEL).whose() == [
         (f"{account.name} / alice", 2),
         (account.name, 1),
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -68,6 +69,20 @@ def test_the_page_says_how_many_how_much_and_whose(operator: Client, batch: Batc
     assert dict(page.context["owners"]) == {batch.account.name: 1, "globex": 1}
     assert batch.pk in told
     assert other.pk in told
+
+
+def test_owners_that_are_not_named_are_counted(
+    operator: Client, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "OWNERS_NAMED", 2)
+    others = [start(AccountFactory(name=f"z{number}"), 1) for number in range(4)]
+    others += [start(others[0].account, 1), start(others[0].account, 1), start(batch.account, 1)]
+
+    page = ask(operator, CANCEL, batch, *others)
+
+    assert page.context["owners"] == [("z0", 3), (batch.account.name, 2), ("3 further owners", 3)]
+    assert ">3 further owners</th><td>3</td>" in page.content.decode()
+    assert page.context["count"] == 8
 
 
 def test_the_page_says_what_will_be_skipped_and_why(operator: Client, batch: Batch) -> None:
@@ -304,6 +319,21 @@ def test_a_page_offers_what_applies_and_does_it(operator: Client, batch: Batch) 
     assert done.redirect_chain[-1][0] == change
     assert status_of(batch) == Status.CANCELLING
     assert f'href="{url}"' not in operator.get(change).content.decode()
+
+
+def crumbs_of(page: Any) -> list[tuple[str, str]]:
+    (crumbs,) = re.findall('<div class="breadcrumbs">(.*?)</div>', page.content.decode())
+    return [(name, unescape(url)) for url, name in re.findall('<a href="([^"]+)">([^<]+)', crumbs)]
+
+
+def test_the_crumbs_lead_to_where_it_was_begun(operator: Client, batch: Batch) -> None:
+    overview = ("Overview", reverse("admin:index"))
+    of_row = operator.get(button_of(batch))
+    of_list = ask(operator, CANCEL, batch, query="?state=active&p=1")
+
+    rows = ("Batches", list_of(Batch))
+    assert crumbs_of(of_row) == [overview, rows, (batch.pk, page_of(batch))]
+    assert crumbs_of(of_list) == [overview, ("Batches", f"{list_of(Batch)}?state=active&p=1")]
 
 
 def test_what_is_not_there_is_not_found(operator: Client, batch: Batch) -> None:
