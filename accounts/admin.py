@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from accounts import acts
 from accounts.models import SCOPES, Account, ApiKey, ExternalUser
-from accounts.pages import MOST_OWNERS, AccountFilter
+from accounts.pages import MOST_OWNERS, AccountFilter, cut_of
 from accounts.secrets import UnreadableSecret, decrypt, encrypt
 from api.clock import database_now
 from console.pages import Look, Page, Tabs, begins_with
@@ -121,9 +121,12 @@ class ApiKeyAdmin(Page):
         return ["account", *OPTIONS, *shown]
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-        accounts = Account.objects.filter(begins_with("name", text)).values_list("pk", flat=True)
+        begun = Account.objects.filter(begins_with("name", text)).order_by("name")
+        accounts = list(begun.values_list("pk", flat=True)[: MOST_OWNERS + 1])
         wanted = begins_with("prefix", text[:17]) | Q(name__icontains=text)
-        return rows.filter(wanted | Q(account__in=list(accounts[:MOST_OWNERS])))
+        found: Any = rows.filter(wanted | Q(account__in=accounts[:MOST_OWNERS]))
+        found.cut = cut_of("accounts whose names begin so", accounts)
+        return found  # type: ignore[no-any-return]
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False

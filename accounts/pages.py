@@ -1,5 +1,6 @@
 """What the pages of everything that belongs to somebody share: whose it is, and how it is found."""
 
+from collections.abc import Sized
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,7 +42,9 @@ class ExternalUserFilter(Typed):
         if account := request.GET.get("account", "").strip():
             ours = users.filter(account=Subquery(_account(account))).values("pk")[:1]
             return rows.filter(external_user=Subquery(ours))
-        found = list(users.order_by("pk").values_list("pk", flat=True)[:MOST_OWNERS])
+        found = list(users.order_by("pk").values_list("pk", flat=True)[: MOST_OWNERS + 1])
+        self.cut = cut_of("users of this id", found)
+        found = found[:MOST_OWNERS]
         if len(found) == 1:
             return rows.filter(external_user=found[0])
         self.users = tuple(found)
@@ -57,12 +60,20 @@ def _account(name: str) -> QuerySet[Any, Any]:
     return Account.objects.filter(name=name).values("pk")[:1]
 
 
-def _owners(text: str) -> list[tuple[int, str]]:
-    """Accounts and external users, each with the field that names it: who is called so, and then whose names begin so."""
+def cut_of(owners: str, found: Sized) -> str:
+    """What is said of owners of whom one more was found than is taken; else nothing."""
+    return f"of {owners} only the first {MOST_OWNERS}" if len(found) > MOST_OWNERS else ""
+
+
+def _owners(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Accounts and external users, each with the field that names it: who is called so, and then whose names begin so.
+
+    And what was left out, in words.
+    """
     accounts, users = Account.objects.order_by(), ExternalUser.objects.order_by()
     found = together(
         [
-            among_them.values_list("pk", Value(field))[:MOST_OWNERS]
+            among_them.values_list("pk", Value(field))[: MOST_OWNERS + 1]
             for among_them, field in (
                 (accounts.filter(name=text), "account"),
                 (users.filter(external_id=text), "external_user"),
@@ -72,11 +83,14 @@ def _owners(text: str) -> list[tuple[int, str]]:
         ]
     )
     kept = dict.fromkeys((pk, field) for pk, field in found)
-    return [
-        owner
-        for kind in ("account", "external_user")
-        for owner in [one for one in kept if one[1] == kind][:MOST_OWNERS]
+    of_accounts, of_users = (
+        [one for one in kept if one[1] == kind] for kind in ("account", "external_user")
+    )
+    cuts = [
+        cut_of("accounts whose names begin so", of_accounts),
+        cut_of("users whose ids begin so", of_users),
     ]
+    return of_accounts[:MOST_OWNERS] + of_users[:MOST_OWNERS], "; ".join(filter(None, cuts))
 
 
 def _newest_first(rows: QuerySet[Any], moment: str = "created_at") -> QuerySet[Any, Any]:
@@ -99,15 +113,19 @@ class OwnedLook(Look):
         return super().get_queryset(request).select_related(*self.list_select_related)
 
     def find(self, rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-        return among(rows, self.ways(rows, text))
+        return among(rows, *self.ways(rows, text))
 
-    def ways(self, rows: QuerySet[Any], text: str) -> list[QuerySet[Any, Any]]:
-        """What a text may mean: for each way the keys and times of those of the rows it finds, the newest first."""
+    def ways(self, rows: QuerySet[Any], text: str) -> tuple[list[QuerySet[Any, Any]], str]:
+        """What a text may mean: for each way the keys and times of those of the rows it finds, the newest first.
+
+        And which ways were left out, in words.
+        """
         if text == self.id_prefix:
-            return [_newest_first(rows)]
+            return [_newest_first(rows)], ""
         if text.startswith(self.id_prefix):
-            return [_newest_first(rows.filter(begins_with("pk", text)))]
-        return [_newest_first(rows.filter(**{field: pk})) for pk, field in _owners(text)]
+            return [_newest_first(rows.filter(begins_with("pk", text)))], ""
+        owners, cut = _owners(text)
+        return [_newest_first(rows.filter(**{field: pk})) for pk, field in owners], cut
 
     def owner(self, row: Any) -> Any:
         """Whose it is, each a link to everything of theirs on this page."""

@@ -11,19 +11,23 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
 
+from console.text import number
+
 MOST_FOUND = 1000  # rows, the newest of them
 
 
-def among(rows: QuerySet[Any], ways: Sequence[QuerySet[Any, Any]]) -> QuerySet[Any]:
-    """Of these rows the newest that any way finds, at most MOST_FOUND; `is_cut` says that there are more.
+def among(rows: QuerySet[Any], ways: Sequence[QuerySet[Any, Any]], cut: str = "") -> QuerySet[Any]:
+    """Of these rows the newest that any way finds, at most MOST_FOUND.
 
-    A way has a key and a time to a row, and its order. To find what a filter leaves, it asks among what that left.
+    `cut` of the result says what was left out, in words: that there are newer and older ones, or what the caller
+    says of its ways. A way has a key and a time to a row, and its order. To find what a filter leaves, it asks among what that left.
     """
     found = set(together([way[: MOST_FOUND + 1] for way in ways]))
     ordered = sorted(found, key=lambda row: (row[1], row[0]), reverse=True)
     keys = list(dict.fromkeys(key for key, _ in ordered))
     chosen: Any = rows.filter(pk__in=keys[:MOST_FOUND])
-    chosen.is_cut = len(keys) > MOST_FOUND
+    newest = f"only the newest {number(MOST_FOUND)}" if len(keys) > MOST_FOUND else ""
+    chosen.cut = "; ".join(filter(None, (newest, cut)))
     return chosen  # type: ignore[no-any-return]
 
 

@@ -89,6 +89,7 @@ class Typed(admin.SimpleListFilter):
 
     template = "admin/typed_filter.html"
     hint = ""  # what to type
+    cut = ""  # what it leaves out of what is meant, in words
 
     def __init__(self, request: HttpRequest, params: Any, model: Any, page: Any) -> None:
         super().__init__(request, params, model, page)
@@ -112,18 +113,22 @@ class Typed(admin.SimpleListFilter):
 class Rows(ChangeList):
     """A list whose rows are told what its page knows of all of them at once.
 
-    is_cut: more were found than `console.finding` keeps.
+    cut: what filters and search have left out of what was meant, in words, as `console.finding` tells it.
+    unseen: what narrows the list and no tab and no filter shows.
     """
 
     model_admin: Any
-    is_cut = False
+    cut = ""
+    unseen: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows: Any = super().get_queryset(request, exclude_parameters)
         for spec in self.filter_specs:
             if isinstance(spec, Typed) and not self.query:
                 rows = spec.finish(rows)
-        self.is_cut = getattr(rows, "is_cut", False)
+        cuts = [getattr(one, "cut", "") for one in (rows, *self.filter_specs)]
+        self.cut = "; ".join(filter(None, cuts))
+        self.unseen = chosen.unseen(request, self)
         return rows  # type: ignore[no-any-return]
 
     def get_results(self, request: HttpRequest) -> None:

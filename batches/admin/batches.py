@@ -84,9 +84,11 @@ class BatchAdmin(Timed, BatchPage):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BatchRows
 
-    def ways(self, rows: QuerySet[Any], text: str) -> list[QuerySet[Any, Any]]:
-        ways = super().ways(rows, text)
-        return ways if text.startswith(self.id_prefix) else ways + ways_of_metadata(rows, text)
+    def ways(self, rows: QuerySet[Any], text: str) -> tuple[list[QuerySet[Any, Any]], str]:
+        ways, cut = super().ways(rows, text)
+        if not text.startswith(self.id_prefix):
+            ways += ways_of_metadata(rows, text)
+        return ways, cut
 
     # Export
 

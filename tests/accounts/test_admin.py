@@ -205,6 +205,17 @@ def test_a_key_is_found(query: str, admin_client: Client, keys: dict[str, ApiKey
     assert key in page.context["cl"].result_list
 
 
+def test_accounts_whose_keys_were_not_looked_for_are_said(
+    admin_client: Client, keys: dict[str, ApiKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = "of accounts whose names begin so only the first 1; there are more"
+    assert "there are more" not in admin_client.get(LIST, {"q": "account"}).content.decode()
+    monkeypatch.setattr("accounts.admin.MOST_OWNERS", 1)
+    monkeypatch.setattr("accounts.pages.MOST_OWNERS", 1)
+
+    assert cut in admin_client.get(LIST, {"q": "account"}).content.decode()
+
+
 def test_accounts_are_suspended_and_reinstated(admin_client: Client, account: Account) -> None:
     secret = secret_of(account)
 

@@ -194,7 +194,7 @@ def test_the_days_that_are_chosen_are_told_and_kept(viewer: Client, account: Acc
     [
         ("state=in_progress", "state: in_progress"),
         ("total=1", "total: 1"),
-        ("state=active&completed__gte=0", "state: Active; completed gte: 0"),
+        ("state=active&completed__gte=0", "state: Active; completed ≥ 0"),
         ("endpoint=/v1/other", "endpoint: /v1/other"),
         ("state=nonsense", "no filter: everything"),
     ],

@@ -84,10 +84,77 @@ def test_what_was_cut_is_said_on_the_list_and_before_an_act(
     assert "there are more" not in told(viewer, q="v")
     monkeypatch.setattr(finding, "MOST_FOUND", 2)
 
-    assert "2 batches, the newest that were found; there are more: narrow" in told(viewer, q="v")
+    assert "2 batches, only the newest 2; there are more: narrow" in told(viewer, q="v")
     operator = with_permissions("batches.view_batch", "batches.cancel_batch")
     page = ask(operator, "cancel-batches", made[2], query="?q=v", across=True)
-    assert "search “v”; only the newest 2 of them" in page.content.decode()
+    assert "search “v”; only the newest 2)" in page.content.decode()
+
+
+CUT_OF_ACCOUNTS = "of accounts whose names begin so only the first 2"
+CUT_OF_USERS = "of users whose ids begin so only the first 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("acme", f"{CUT_OF_ACCOUNTS}; {CUT_OF_USERS}"),
+        ("acme a", CUT_OF_ACCOUNTS),
+        ("acme u", CUT_OF_USERS),
+        ("acme a1", ""),
+    ],
+)
+def test_owners_that_were_left_out_are_said_on_the_list_and_before_an_act(
+    text: str, cut: str, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_pages, "MOST_OWNERS", 2)
+    accounts = [AccountFactory(name=f"acme a{number}") for number in range(3)]
+    for number in range(3):
+        ExternalUser.objects.create(account=accounts[0], external_id=f"acme u{number}")
+    made = [submit(account, b"{}\n") for account in accounts]
+
+    shown = told(viewer, q=text)
+    operator = with_permissions("batches.view_batch", "batches.cancel_batch")
+    page = ask(operator, "cancel-batches", made[0], query=f"?q={text}", across=True)
+
+    if cut:
+        assert f", {cut}; there are more: narrow the search</span>" in shown
+        assert page.context["told"] == f"search “{text}”; {cut}"
+    else:
+        assert "there are more" not in shown
+        assert page.context["told"] == f"search “{text}”"
+
+
+def test_both_cuts_are_said(
+    viewer: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "MOST_FOUND", 1)
+    monkeypatch.setattr(owner_pages, "MOST_OWNERS", 1)
+    for name in ("acme 1", "acme 2"):
+        owner = AccountFactory(name=name)
+        for _ in range(2):
+            submit(owner, b"{}\n")
+
+    cut = "1 batch, only the newest 1; of accounts whose names begin so only the first 1; there are"
+    assert cut in told(viewer, q="acme")
+
+
+@pytest.mark.parametrize("query", [{}, {"q": "k=v"}])
+def test_namesakes_that_were_left_out_are_said(
+    query: dict[str, str], viewer: Client, alice: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_pages, "MOST_OWNERS", 2)
+    users = [alice.external_user]
+    for _ in range(2):
+        twin = ExternalUser.objects.create(account=AccountFactory(), external_id="alice")
+        users.append(twin)
+    for user in users:
+        assert user is not None
+        submit(Owner(user.account, user), b"{}\n", metadata={"k": "v"})
+
+    shown = told(viewer, user="alice", **query)
+
+    assert "2 batches, of users of this id only the first 2; there are more" in shown
+    assert "there are more" not in told(viewer, user="alice", account=alice.account.name)
 
 
 def test_the_owner_who_is_called_so_comes_before_those_whose_names_begin_so(

@@ -56,7 +56,8 @@ def pages_of(app: str) -> Iterator[str]:
 
 
 def pages_of_batches() -> Iterator[str]:
-    """Yield the path of every page that tells the story of a batch."""
+    """Yield the path of every page that tells the story of a batch, and of what a link from elsewhere narrows."""
+    yield reverse("admin:batches_batch_changelist") + "?state=in_progress&failed__gt=0"
     for batch in tell():
         yield page_of(batch)
         lines = page_of(batch).replace("/change/", "/lines/")
