@@ -11,18 +11,19 @@ from django.contrib.admin.views.main import ChangeList
 from django.core import paginator
 from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from api.clock import database_now
-from console import acts, chosen, live
-from console.acts import By, Verb
+from console import chosen, live
+from console.acts import Verb
 from console.confirm import confirm
 from console.live import Change
-from console.models import ActObject, kind_of
+from console.models import ActObject
 from console.parts import page_of
+from console.reasons import Reasoned, reason_in
 from console.text import visible
 
 MOST_COUNTED = 10_000
@@ -30,7 +31,6 @@ FAR = 1000  # rows before a page, from where on it is found by its keys
 MOST_LOGGED = 200  # acts that the log of one row shows
 TITLE_CHARS = 120
 SEARCH_CHARS = 200
-REASON = "_reason"  # the field of every form that changes a row
 
 
 class CappedPaginator(paginator.Paginator):
@@ -137,11 +137,8 @@ class Rows(ChangeList):
         self.model_admin.prepare(self.result_list)
 
 
-class Page(admin.ModelAdmin):
-    """A page of rows that some operators may change. `verbs` become actions of the list and buttons of a row.
-
-    What a form changes goes into the operator log in the form's own transaction, with the reason given there.
-    """
+class Page(Reasoned):
+    """A page of rows that some operators may change. `verbs` become actions of the list and buttons of a row."""
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -285,10 +282,6 @@ class Page(admin.ModelAdmin):
         context = {"title": title, "verbs": verbs, "one": self.one}
         return super().changelist_view(request, context | (extra_context or {}))
 
-    def get_form(self, request: Any, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form: Any = super().get_form(request, obj, change=change, **kwargs)
-        return type(form.__name__, (_Unpunctuated, form), {})
-
     def shown_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the template of a row's own page shows beside its fields."""
         return {}
@@ -308,6 +301,8 @@ class Page(admin.ModelAdmin):
         context["may_see_log"] = is_acted_on and request.user.has_perm("console.view_act")
         context["title"] = visible(obj, TITLE_CHARS) if obj else f"Add {self.one}"
         context["subtitle"] = None
+        context["takes_reason"] = True
+        context["reason"] = reason_in(request.POST)
         context |= self.shown_of(request, obj) if obj else {}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -328,33 +323,6 @@ class Page(admin.ModelAdmin):
         context |= {"name": self.admin_site.name_of(self.model), "back": page_of(row)}
         context["affected"] = ActObject.objects.of(row)[:MOST_LOGGED]
         return TemplateResponse(request, "console/history.html", context)
-
-    # The log of what forms change
-
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        return self._log(request, "add", obj, "added")
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        return self._log(request, "change", obj, _changed(message))
-
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        return [self._log(request, "delete", row, "deleted") for row in queryset]
-
-    def _log(self, request: HttpRequest, verb: str, row: Model, outcome: str) -> Any:
-        return acts.record(
-            By.request(request),
-            f"{verb} {kind_of(self.model)}",
-            row,
-            outcome=outcome,
-            reason=request.POST.get(REASON, "").replace("\x00", "").strip()[:1000],
-        )
-
-
-class _Unpunctuated:
-    """A form whose labels end without a colon."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"label_suffix": ""} | kwargs)
 
 
 class ReadOnly:
@@ -383,11 +351,3 @@ def _asking(verb: Verb) -> Callable[..., Any]:
         return page.ask(request, verb, rows)
 
     return ask
-
-
-def _changed(message: Any) -> str:
-    """What a form changed, from Django's list of changes."""
-    if isinstance(message, str):
-        return message or "nothing changed"
-    fields = [str(name) for part in message for name in part.get("changed", {}).get("fields", [])]
-    return f"changed: {', '.join(fields)}" if fields else "nothing changed"

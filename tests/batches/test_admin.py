@@ -131,6 +131,7 @@ def test_an_upstreams_key_goes_in_and_an_empty_field_keeps_it(
     upstream = Upstream.objects.get()
     url = reverse("admin:batches_upstream_change", args=[upstream.pk])
     form = {"name": "u", "base_url": "http://127.0.0.1:2/v1", "timeout_seconds": 5}
+    form |= {"_reason": "moved"}
 
     admin_client.post(url, form | {"served_models": "m", "api_key": ""})
 

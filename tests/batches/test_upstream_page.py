@@ -31,6 +31,7 @@ def save(client: Client, upstream: Upstream, **changes: Any) -> Any:
         "api_key": "",
         "served_models": "\n".join(upstream.served_models),
         "timeout_seconds": upstream.timeout_seconds,
+        "_reason": "because",
     }
     return client.post(page_of(upstream), form | changes, follow=True)
 

@@ -24,7 +24,7 @@ def change(user: User) -> str:
 def form_of(user: User, **changes: Any) -> dict[str, Any]:
     groups = [group.pk for group in user.groups.all()]
     form = {"username": user.username, "first_name": "", "last_name": "", "email": ""}
-    return form | {"is_active": "on", "groups": groups} | changes
+    return form | {"is_active": "on", "groups": groups, "_reason": "because"} | changes
 
 
 @pytest.fixture
@@ -151,6 +151,45 @@ def test_a_deletion_is_logged_with_its_reason(chief: User) -> None:
     )
 
 
+@pytest.mark.parametrize("reason", ["", "  ", "\x00"])
+def test_nothing_is_deleted_without_a_reason(reason: str, chief: User) -> None:
+    user = in_role("viewer")
+    url = reverse("admin:auth_user_delete", args=[user.pk])
+    client = logged_in(chief)
+
+    page = client.post(url, {"post": "yes", "_reason": reason}, follow=True)
+
+    assert page.redirect_chain == [(url, 302)]
+    told = page.content.decode()
+    assert '<li class="error">A reason is needed: it is kept in the operator log.</li>' in told
+    assert re.search(r'name="_reason"[^>]* required', told)
+    assert User.objects.filter(pk=user.pk).exists()
+    assert not Act.objects.exists()
+
+
+def test_nothing_is_changed_without_a_reason_and_what_was_typed_stays(chief: User) -> None:
+    user = in_role("viewer")
+    client = logged_in(chief)
+
+    for form in ({"first_name": "Anna", "_reason": " "}, {"email": "x", "_reason": "<married>"}):
+        page = client.post(change(user), form_of(user, **form))
+
+        told = page.content.decode()
+        assert page.status_code == 200
+        assert ("A reason is needed" in told) is ("email" not in form)
+    assert re.search(r'name="_reason" value="&lt;married&gt;"[^>]* required', told)
+    user.refresh_from_db()
+    assert (user.first_name, user.email) == ("", "")
+    assert not Act.objects.exists()
+
+
+def test_what_is_made_needs_no_reason(chief: User) -> None:
+    page = logged_in(chief).get(reverse("admin:auth_group_add")).content.decode()
+
+    assert re.search(r'name="_reason"[^>]*>', page)
+    assert not re.search(r'name="_reason"[^>]* required', page)
+
+
 def test_a_role_can_be_given_only_what_the_console_asks_for(chief: User) -> None:
     role = Group.objects.get(name="admin")
     client = logged_in(chief)
@@ -186,6 +225,6 @@ def test_a_role_that_is_saved_as_it_is_stays_as_it_is(role: str, chief: User) ->
         r'name="permissions" value="(\d+)"[^>]* checked', client.get(url).content.decode()
     )
 
-    client.post(url, {"name": role, "permissions": ticked})
+    client.post(url, {"name": role, "permissions": ticked, "_reason": "as it is"})
 
     assert set(group.permissions.values_list("codename", flat=True)) == before
