@@ -4,6 +4,7 @@ Read from the index of the segments and, for lines without a result, from the in
 the shards that a page needs, and at most LOOKS of them.
 """
 
+import bisect
 import dataclasses
 import itertools
 import json
@@ -115,6 +116,14 @@ def lines(batch: Batch, wanted: Wanted = EVERY, start: Place = Place(), limit: i
     return Page(found, None)
 
 
+def place_of(batch: Batch, number: int) -> Place:
+    """Where the line of this number is; of the last one for a number beyond, of the first for one before."""
+    before = _before(batch)
+    number = max(1, min(number, before[-1]))
+    shard = bisect.bisect_left(before, number) - 1
+    return Place(shard, number - 1 - before[shard])
+
+
 def _shards(batch: Batch, wanted: Wanted) -> QuerySet[Shard]:
     """The shards that may have wanted lines."""
     shards = Shard.objects.filter(batch=batch)
@@ -133,10 +142,15 @@ def _shards(batch: Batch, wanted: Wanted) -> QuerySet[Shard]:
     return shards
 
 
+def _before(batch: Batch) -> list[int]:
+    """How many requests are before each shard, by its number; and how many there are."""
+    sizes = batch.shards.order_by("number").values_list("lines", flat=True)
+    return list(itertools.accumulate(sizes, initial=0))
+
+
 def _numbered(batch: Batch, shards: QuerySet[Shard]) -> Iterator[tuple[Shard, int]]:
     """Yield each shard, with its segments, and the number of requests before it."""
-    sizes = batch.shards.order_by("number").values_list("lines", flat=True)
-    before = list(itertools.accumulate(sizes, initial=0))
+    before = _before(batch)
     for start in itertools.count(0, CHUNK):
         chunk = list(shards.prefetch_related("segments")[start : start + CHUNK])
         for shard in chunk:

@@ -19,6 +19,7 @@ from console.parts import page_of
 from console.text import duration, size
 
 LINES = 50  # a page
+BACK = 20  # pages that one can go back
 SEARCH_CHARS = 200
 STATES = {
     "": "All",
@@ -61,7 +62,7 @@ class LinesPage(OwnedLook):
     def lines_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """A page of lines, from a place on. One look goes only so far; the page says so and leads on."""
         batch = self.batch_or_404(request, object_id)
-        wanted, start = _wanted(request), _place(request.GET.get("from", ""))
+        wanted, start, back = _wanted(request), _start(request, batch), _back(request)
         page = inspection.lines(batch, wanted, start or Place(), LINES)
         chosen = {"state": wanted.state or "", "cause": wanted.cause, "q": wanted.custom_id}
         verb = acts.REQUEUE_LINES
@@ -80,7 +81,11 @@ class LinesPage(OwnedLook):
             "is_narrowed": any(chosen.values()),
             "without_cause": _query(chosen | {"cause": ""}),
             "first": _query(chosen) if start else "",
-            "more": _query(chosen | {"from": str(page.more)}) if page.more else "",
+            "previous": _query(chosen | _from(back[-1], back[:-1])) if back else "",
+            "more": (
+                _query(chosen | _from(page.more, [*back, start or Place()])) if page.more else ""
+            ),
+            "chosen": [(name, value) for name, value in chosen.items() if value],
             "may_read": request.user.has_perm("batches.view_content"),
             "verb": verb if verb in self.verbs_for(request, batch) else None,
             "may_choose": verb in self.verbs_for(request, batch)
@@ -136,6 +141,26 @@ def _place(text: str) -> Place | None:
         return Place.parse(text)
     except ValueError:
         return None
+
+
+def _start(request: HttpRequest, batch: Batch) -> Place | None:
+    """Where the page begins: at the line of a number, or at a place; None at the beginning."""
+    line = request.GET.get("line", "")
+    if line.isascii() and line.isdecimal():
+        return inspection.place_of(batch, int(line[:9]))
+    return _place(request.GET.get("from", ""))
+
+
+def _back(request: HttpRequest) -> list[Place]:
+    """Where the pages before began, the last one last."""
+    places = [_place(text) for text in request.GET.get("back", "").split("-")[-BACK:]]
+    return [place for place in places if place]
+
+
+def _from(start: Place, back: list[Place]) -> dict[str, str]:
+    """The parameters of a page: where it begins, and where those before it did."""
+    where = "" if start == Place() else str(start)
+    return {"from": where, "back": "-".join(map(str, back[-BACK:]))}
 
 
 def _query(parameters: dict[str, str]) -> str:

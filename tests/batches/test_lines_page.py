@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from batches.acts import REQUEUE_LINES
 from batches.models import Batch, Status
 from console.models import Act
 from console.parts import page_of
-from tests.batches.factories import claimed, request_line, run, start
+from tests.batches.factories import claimed, request_line, run, start, submit
 from tests.console.operators import confirm, in_role, logged_in, name_of, with_permissions
 
 EVIL = "<script>alert(1)</script>"
@@ -92,12 +93,91 @@ def test_a_line_opens_whatever_the_id_of_its_batch(
 def test_pages_lead_on_and_back(ended: Batch, operator: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr("batches.admin.lines_page.LINES", 2)
     first = lines_of(operator, ended, state="failed")
-    assert first.context["more"] == "?state=failed&from=1.2"
+    assert (first.context["first"], first.context["previous"]) == ("", "")
 
-    second = lines_of(operator, ended, **{"state": "failed", "from": "1.2"})
+    second = follow(operator, first, "more")
 
     assert (numbers(first), numbers(second)) == ([2, 5], [6])
     assert (second.context["first"], second.context["more"]) == ("?state=failed", "")
+    assert second.context["previous"] == "?state=failed"
+
+
+def follow(client: Client, page: Any, link: str) -> Any:
+    """Press one of the links to other pages, which must stand on this one."""
+    url = page.context[link]
+    assert f'href="{escape(url)}"' in page.content.decode()
+    return client.get(page.wsgi_request.path + url)
+
+
+def test_each_page_leads_to_the_one_it_came_from(
+    ended: Batch, operator: Client, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("batches.admin.lines_page.LINES", 2)
+    page = lines_of(operator, ended, q="")
+    seen = []
+    while page.context["more"]:
+        seen.append(numbers(page))
+        page = follow(operator, page, "more")
+    assert numbers(page) == [9]
+
+    while page.context["previous"]:
+        page = follow(operator, page, "previous")
+        assert numbers(page) == seen.pop()
+
+    assert (seen, numbers(page)) == ([], [1, 2])
+
+
+def test_the_way_back_is_not_longer_than_an_address_may_be(
+    ended: Batch, operator: Client, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("batches.admin.lines_page.LINES", 1)
+    monkeypatch.setattr("batches.admin.lines_page.BACK", 2)
+    page = lines_of(operator, ended)
+    for _ in range(5):
+        page = follow(operator, page, "more")
+
+    assert page.context["previous"] == "?from=1.1&back=1.0"
+    nonsense = lines_of(operator, ended, **{"from": "1.2", "back": "x-9.9.9--0.1-"})
+    assert nonsense.context["previous"] == "?from=0.1"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1", [1, 2]),
+        ("3", [3, 4]),
+        ("4", [4, 5]),
+        ("9", [9]),
+        ("10", [9]),
+        ("0", [1, 2]),
+        ("9" * 40, [9]),
+        ("-1", [1, 2]),
+        ("x", [1, 2]),
+    ],
+)
+def test_a_line_is_gone_to_by_its_number(
+    line: str, expected: list[int], ended: Batch, operator: Client, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("batches.admin.lines_page.LINES", 2)
+
+    assert numbers(lines_of(operator, ended, line=line)) == expected
+
+
+def test_a_line_is_gone_to_among_those_that_are_chosen(ended: Batch, operator: Client) -> None:
+    page = lines_of(operator, ended, state="failed", cause="http_400", line="5")
+
+    assert numbers(page) == [5, 6]
+    form = page.content.decode().partition('class="go-to-line"')[2].partition("</form>")[0]
+    assert 'name="state" value="failed"' in form
+    assert 'name="cause" value="http_400"' in form
+    assert 'max="9"' in form
+
+
+def test_a_batch_without_lines_yet_has_none_to_go_to(account: Account, operator: Client) -> None:
+    page = lines_of(operator, submit(account, b"{}\n"), line="7")
+
+    assert numbers(page) == []
+    assert "go-to-line" not in page.content.decode()
 
 
 def test_a_look_that_found_nothing_yet_leads_on(
@@ -119,7 +199,7 @@ def test_a_page_asks_little(
     batch = run(start(account, 300), failing={"7"}, most=40)
     if is_running:
         claimed(batch.shards.get(number=50))
-    for query in ({}, {"q": "299"}, {"from": "39.0"}):
+    for query in ({}, {"q": "299"}, {"from": "39.0"}, {"line": "299", "back": "1.0"}):
         with django_assert_max_num_queries(10):
             lines_of(operator, batch, **query)
 
