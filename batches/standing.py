@@ -25,7 +25,7 @@ from django.db.models.functions import Coalesce, Now
 from batches.models import OPEN_LINES, TERMINAL, Batch, Host, Shard, Share, Status
 
 AHEAD_SHOWN = 8
-NO_WORKER = "No worker is running, so nothing moves. Start one: manage.py runworker."
+NO_WORKER = "No worker is running, so nothing moves. Start one: ./run manage runworker."
 STEPS = {
     Status.VALIDATING: "its input file to be checked",
     Status.FINALIZING: "its result files to be put together",

@@ -14,7 +14,7 @@ from batches.upstreams import is_refused
 from console.text import number, plural
 
 DISK_FULL = 0.85
-START_WORKER = "manage.py runworker"
+START_WORKER = "./run manage runworker"
 About = Literal["", "workers", "upstreams", "batches"]
 
 

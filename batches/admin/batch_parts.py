@@ -272,7 +272,8 @@ def commands(
             found.append(("Cancel, by the API", _curl(batch, api, cancel=True)))
         if command := COMMANDS.get(verb.slug):
             told = command.format(id=batch.pk, cause=cause)
-            found.append((verb.button, f'./run manage {told} --reason "…"'))
+            # Refused as it stands: why is for whoever pastes it to say.
+            found.append((verb.button, f"./run manage {told} --reason"))
     return found
 
 

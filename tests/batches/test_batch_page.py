@@ -1,5 +1,6 @@
 """The page of one batch, as operators see it, and what it costs."""
 
+import shlex
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from console.acts import By
 from console.models import Act
 from console.parts import page_of
 from tests.batches.factories import LEASE, PATHS, make_engine, reach, run, start, submit
+from tests.batches.test_commands import call
 from tests.console.operators import in_role, list_of, logged_in, name_of, with_permissions
 
 EVIL = "<script>alert(1)</script>"
@@ -331,5 +333,18 @@ def test_the_same_is_there_as_commands(running: Batch) -> None:
     curl = commands["Cancel, by the API"]
     assert curl.startswith('curl -X POST -H "Authorization: Bearer $API_KEY" -H \'X-On-Behalf-Of')
     assert curl.endswith(f"/api/v1/llm/batches/{running.pk}/cancel")
-    assert commands["Cancel"] == f'./run manage cancel_batch {running.pk} --reason "…"'
+    assert commands["Cancel"] == f"./run manage cancel_batch {running.pk} --reason"
     assert "high priority" in seen(client, running)
+
+
+def test_a_copied_command_does_nothing_before_a_reason_is_added(running: Batch) -> None:
+    client = logged_in(in_role("operator"))
+    commands = client.get(page_of(running)).context["commands"]
+    acting = [shlex.split(command)[2:] for _, command in commands if "--reason" in command]
+
+    for words in acting:
+        _, err, succeeded = call(*words)
+        assert not succeeded
+        assert "argument --reason: expected one argument" in err
+    assert not Act.objects.exists()
+    assert len(acting) == 4

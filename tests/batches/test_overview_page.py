@@ -143,7 +143,7 @@ def test_what_hurts_is_told_with_what_to_do(admin_client: Client, account: Accou
     panels = panels_of(admin_client)
 
     assert "No worker is running, and 1 batch waits." in panels
-    assert 'data-copy="manage.py runworker"' in panels
+    assert 'data-copy="./run manage runworker"' in panels
 
 
 def test_to_redraw_a_page_eats_no_message(admin_client: Client, account: Account) -> None:

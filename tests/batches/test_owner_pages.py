@@ -224,7 +224,7 @@ def test_workers_are_shown_with_their_engines_and_shards(
 
 
 def test_without_workers_the_page_says_how_to_start_one(admin_client: Client) -> None:
-    assert "manage.py runworker" in admin_client.get(list_of(Host)).content.decode()
+    assert 'data-copy="./run manage runworker"' in admin_client.get(list_of(Host)).content.decode()
 
 
 @pytest.mark.parametrize("model", [Account, ExternalUser, Host, File])
