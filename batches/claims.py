@@ -125,6 +125,7 @@ class _Search:
         self.taken[batch.pk] += lines
         if self.taken[batch.pk] >= batch.max_concurrency:
             self.left_out.batches.add(batch.pk)
+        assert batch.upstream_id is not None  # or it were no candidate
         place = (batch.upstream_id, batch.model or "")
         self.room[place] -= lines
         if self.room[place] <= 0:
