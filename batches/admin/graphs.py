@@ -11,6 +11,7 @@ from batches.traffic import Point
 from console.charts import Bars, Column, Lines, Series, bars, lines
 from console.text import duration
 
+HOUR = datetime.timedelta(hours=1)
 TONES = {"done": "done", "failed": "failed"}
 WITH_FAILURES = {"failed__gt": 0}  # of their rows, in an address
 COLUMNS = {"batches_ownerhour": "hour", "batches_trafficslice": "start"}  # the time of their rows
@@ -32,7 +33,7 @@ def throughput(points: list[Point], rows: str, **chosen: Any) -> Bars:
             "done": sum(point.completed for point in found),
             "failed": sum(point.failed for point in found),
         }
-        until = hour + datetime.timedelta(hours=1)
+        until = hour + HOUR
         span = {f"{time}__gte": hour.isoformat(), f"{time}__lt": until.isoformat()}
         url = list_url(rows, **span, **chosen) if any(parts.values()) else ""
         columns.append(Column(f"{hour:%H:%M}", parts, url))
@@ -40,7 +41,11 @@ def throughput(points: list[Point], rows: str, **chosen: Any) -> Bars:
 
 
 def latencies(points: list[Point]) -> Lines:
-    labels = [f"{point.start:%H:%M}" if _is_labelled(point.start) else "" for point in points]
+    until = points[-1].start - HOUR  # beyond it there is no room for a text
+    labels = [
+        f"{point.start:%H:%M}" if _is_labelled(point.start) and point.start <= until else ""
+        for point in points
+    ]
     series = [
         Series("half within (p50)", [point.median for point in points], "first"),
         Series("19 of 20 within (p95)", [point.slow for point in points], "second"),

@@ -1,5 +1,6 @@
 """The overview as operators see it: every number leads to its rows, few queries, and a way to begin."""
 
+import datetime
 import re
 from html import unescape
 from typing import Any
@@ -12,7 +13,10 @@ from django.urls import reverse
 from accounts.models import Account, Owner
 from api.clock import database_now
 from batches import lifecycle, overview, traffic
+from batches.admin.graphs import latencies
 from batches.models import Batch, BatchMinute, Host
+from batches.models.traffic import COUNTS
+from batches.traffic import Point
 from console.parts import page_of
 from tests.batches.factories import make_host, make_upstream, run, start, submit
 from tests.batches.test_overview import LATER
@@ -89,13 +93,29 @@ def test_how_long_it_takes_is_told_from_the_pace_of_the_last_minutes(
     admin_client: Client, account: Account
 ) -> None:
     batch = start(account, 3)
-    left = 'data-label="Time left" class="number">'
+    left = 'data-label="Time left" class="number figures">'
     assert f'{left}<span class="quiet">\u2013<' in panels_of(admin_client)
 
     minute = database_now().replace(second=0, microsecond=0)
     BatchMinute.objects.create(batch=batch, minute=minute, completed=1)
 
     assert f'{left}<a href="{page_of(batch)}">' in panels_of(admin_client)
+
+
+def test_a_label_at_the_end_of_the_latencies_does_not_stand_out_of_the_chart() -> None:
+    noon = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
+    times = [noon - number * overview.SLICE for number in range(145)][::-1]
+
+    chart = latencies([Point.of(at, dict.fromkeys(COUNTS, 0)) for at in times])
+
+    assert list(filter(None, chart.labels)) == [
+        "12:00",
+        "16:00",
+        "20:00",
+        "00:00",
+        "04:00",
+        "08:00",
+    ]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
