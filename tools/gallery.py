@@ -14,6 +14,7 @@ PICTURES = ROOT / "docs/console"
 HEAD = "## Pictures\n"
 TESTS = "tests/browser/test_every_page.py"
 WORLD, STORY, STRANGER = "no_page_has_a_flaw", "batch_with_a_past", "stranger"
+TRIED = "tried_upstream"
 # What it is called, the test whose pages it is one of, and the page.
 SHOWN = [
     ("Overview", WORLD, "admin"),
@@ -21,23 +22,29 @@ SHOWN = [
     ("A batch", STORY, "admin-batches-batch-one-change"),
     ("Its lines", STORY, "admin-batches-batch-one-lines"),
     ("A line", STORY, "admin-batches-batch-one-lines-0-0"),
-    ("Before an act", WORLD, "admin-batches-batch-one-do-cancel-batches"),
-    ("Requeue by cause", WORLD, "admin-batches-batch-one-do-requeue-lines-by-cause"),
+    ("Before an act", STORY, "admin-batches-batch-one-do-cancel-batches"),
+    ("Requeue by cause", STORY, "admin-batches-batch-one-do-requeue-lines-by-cause"),
+    ("What operators did to it", STORY, "admin-batches-batch-one-history"),
     ("Accounts", WORLD, "admin-accounts-account"),
     ("An account", WORLD, "admin-accounts-account-one-change"),
     ("External users", WORLD, "admin-accounts-externaluser"),
     ("An external user", WORLD, "admin-accounts-externaluser-one-change"),
     ("API keys", WORLD, "admin-accounts-apikey"),
+    ("An API key", WORLD, "admin-accounts-apikey-one-change"),
+    ("A new API key", WORLD, "admin-accounts-apikey-add"),
     ("Upstreams", WORLD, "admin-batches-upstream"),
     ("An upstream", WORLD, "admin-batches-upstream-one-change"),
+    ("An upstream, tried", TRIED, "admin-batches-upstream-one-test"),
     ("Workers", WORLD, "admin-batches-host"),
     ("Files", WORLD, "admin-files-file"),
     ("A file", WORLD, "admin-files-file-one-change"),
     ("Operator log", WORLD, "admin-console-act"),
     ("An act", WORLD, "admin-console-act-one-change"),
     ("Operators", WORLD, "admin-auth-user"),
+    ("An operator", WORLD, "admin-auth-user-one-change"),
     ("Roles", WORLD, "admin-auth-group"),
     ("A role", WORLD, "admin-auth-group-one-change"),
+    ("Before a role is deleted", WORLD, "admin-auth-group-one-delete"),
     ("Login", STRANGER, "admin-login"),
 ]
 LOOKS = {"light": "light-1400", "dark": "dark-1400", "phone": "light-390"}
@@ -48,7 +55,7 @@ def main() -> int:
     for old in PICTURES.glob("*.jpg"):
         old.unlink()
     with tempfile.TemporaryDirectory(prefix="longshore-gallery-") as name:
-        for test in (WORLD, STORY, STRANGER):
+        for test in (WORLD, STORY, TRIED, STRANGER):
             taken = Path(name, test)
             taken.mkdir()
             command = [PYTHON, "-m", "pytest", "-q", "-n", "0", TESTS, "-k", test]

@@ -110,11 +110,11 @@ def overdue(batch: Batch) -> Batch:
 # Results
 
 
-def answer(request: Request, status: int = 200) -> Result:
+def answer(request: Request, status: int = 200, body: bytes = b"", latency_ms: int = 5) -> Result:
     """Return what an engine makes of an answer; each counts 2 + 3 tokens when it is good."""
     good = 200 <= status < 300
-    body = b'{"ok":true}' if good else b'{"error":{"message":"The model is not there."}}'
-    line = answer_line(request, Answer(status, {}, body))
+    usual = b'{"ok":true}' if good else b'{"error":{"message":"The model is not there."}}'
+    line = answer_line(request, Answer(status, {}, body or usual))
     usage = Usage(2, 1, 3, 1) if good else Usage()
     cause = "" if good else f"http_{status}"
     return Result.of(
@@ -124,7 +124,7 @@ def answer(request: Request, status: int = 200) -> Result:
         attempts=1,
         status=status,
         cause=cause,
-        latency_ms=5,
+        latency_ms=latency_ms,
         usage=usage,
     )
 

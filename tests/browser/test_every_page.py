@@ -12,15 +12,20 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.urls import reverse
+from playwright.sync_api import expect
 
+from batches.acts import CANCEL, REQUEUE_CAUSES
+from batches.models import TERMINAL
 from console.parts import page_of
-from tests.browser.conftest import Screen, Show
+from tests.batches.factories import make_upstream
+from tests.browser.conftest import DESKTOP, Screen, Show
 from tests.console.story import tell
 from tests.console.world import first_of, populate
 from tests.support.server import Server
+from tests.support.simulator import simulating
 
 ID = re.compile(
-    r"(batch_5F|file-)[0-9a-f]{32}|(?<=/)[0-9]+(?=/(change|history|do|delete|password))"
+    r"(batch_5F|file-)[0-9a-f]{32}|(?<=/)[0-9]+(?=/(change|history|do|delete|password|test))"
 )
 MOST_SHIFT = 0.02  # a page that does not move at all still rounds
 
@@ -66,21 +71,31 @@ def pages_of_batches() -> Iterator[str]:
         yield f"{lines}?q=nothing"
         yield f"{lines}?state=completed&from=0.1&back=0.0"
         yield f"{lines}0.0/"
+        if batch.status in TERMINAL:
+            yield page_of(batch).replace("/change/", "/history/")
+            yield page_of(batch).replace("/change/", f"/do/{REQUEUE_CAUSES.slug}/")
+        else:
+            yield page_of(batch).replace("/change/", f"/do/{CANCEL.slug}/")
 
 
 def flaws(screen: Screen, path: str) -> list[Any]:
-    """Load a page and look at it in the light and in the dark."""
+    """Load a page and look at it."""
     screen.open(path)
+    return flaws_in_sight(screen, path)
+
+
+def flaws_in_sight(screen: Screen, path: str) -> list[Any]:
+    """Look at the page that is open, in the light and in the dark."""
     found: list[Any] = []
     for theme in ("light", "dark"):
         screen.page.emulate_media(color_scheme=theme)
         screen.settle()
-        keep_picture(screen, path, theme)
         found += screen.troubles()
         if too_much := screen.width_too_much():
             found.append(f"{theme}: {too_much} px too wide")
         if (shifted := screen.shifted()) > MOST_SHIFT:
             found.append(f"{theme}: moved by {shifted:.3f}")
+        keep_picture(screen, path, theme)
     return found
 
 
@@ -89,12 +104,16 @@ def keep_picture(screen: Screen, path: str, theme: str) -> None:
         size = screen.page.viewport_size or {}
         name = re.sub(r"\W+", "-", ID.sub("one", path)).strip("-") or "front"
         file = f"{directory}/{name}-{theme}-{size['width']}.jpg"
-        screen.page.screenshot(path=file, type="jpeg", quality=80)
+        is_whole = size == DESKTOP  # on a phone it would be very long
+        screen.page.screenshot(path=file, type="jpeg", quality=80, full_page=is_whole)
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 @pytest.mark.parametrize("app", ["", *APPS])
-def test_no_page_has_a_flaw(app: str, phone: bool, superuser: User, show: Show) -> None:
+def test_no_page_has_a_flaw(
+    app: str, phone: bool, superuser: User, show: Show, server: Server, settings: Any
+) -> None:
+    settings.STORAGE_DIR = server.storage
     populate()
     screen = show(superuser, phone=phone)
 
@@ -108,13 +127,26 @@ def test_no_page_has_a_flaw(app: str, phone: bool, superuser: User, show: Show) 
 def test_no_page_of_a_batch_with_a_past_has_a_flaw(
     phone: bool, superuser: User, show: Show, server: Server, settings: Any
 ) -> None:
-    settings.STORAGE_DIR, settings.BATCH_SHARD_LINES = server.storage, 20
+    settings.STORAGE_DIR = server.storage
     populate()
     screen = show(superuser, phone=phone)
 
     found = {path: seen for path in pages_of_batches() if (seen := flaws(screen, path))}
 
     assert found == {}
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_a_tried_upstream_has_no_flaw(phone: bool, superuser: User, show: Show) -> None:
+    screen = show(superuser, phone=phone)
+    with simulating(models=["llama-3.1-8b"]) as url:
+        upstream = make_upstream(name="vllm", base_url=url)
+        screen.open(page_of(upstream))
+        screen.page.get_by_role("button", name="Test", exact=True).click()
+        expect(screen.page.get_by_role("heading", name="A request to")).to_be_visible()
+
+    path = reverse("admin:batches_upstream_test", args=[upstream.pk])
+    assert flaws_in_sight(screen, path) == []
 
 
 def test_the_api_reference_breaks_none_of_its_own_rules(show: Show) -> None:
