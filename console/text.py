@@ -99,6 +99,13 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def guess(seconds: float) -> str:
+    """A time to come that nobody knows exactly: 1 s, 42 s, 3 min 12 s, 31 min, 1 h 5 min."""
+    if seconds < MINUTE:
+        return f"{max(round(seconds), 1)} s"
+    return duration(seconds if seconds < 10 * MINUTE else round(seconds / MINUTE) * MINUTE)
+
+
 def ago(moment: datetime.datetime, now: datetime.datetime) -> str:
     """12 s ago, 3 min ago, 5 h ago, 12 d ago; "in 5 h" for what is to come."""
     seconds = (now - moment).total_seconds()

@@ -18,7 +18,7 @@ from batches.traffic import Pulse
 from console import charts
 from console.acts import Verb
 from console.parts import EMPTY
-from console.text import MINUTE, duration, number, share, visible
+from console.text import MINUTE, duration, guess, number, share, visible
 
 REASON_CHARS = 400
 LINES = {"done": "completed", "failed": "failed"}  # what the tones of the chart of lines stand for
@@ -57,7 +57,7 @@ def _time(batch: Any, pulse: Pulse) -> str:
     left = speed.seconds_left(batch, {batch.pk: pulse.lines_a_second})
     if batch.status != Status.IN_PROGRESS or left is None:
         return EMPTY
-    return f"about {duration(left)}" if left >= 1 else "about 1 s"
+    return f"about {guess(left)}"
 
 
 def ended_at(batch: Batch) -> Any:

@@ -18,7 +18,7 @@ from batches.overview import Busy
 from batches.troubles import Trouble, troubles
 from console.parts import EMPTY, page_of
 from console.site import Panel
-from console.text import duration, number, share
+from console.text import duration, guess, number, share
 
 
 class Snapshot:
@@ -189,7 +189,7 @@ def _running(request: HttpRequest, now: Snapshot) -> Panel:
 
 def _left(batch: Any) -> str:
     seconds = speed.seconds_left(batch, {batch.pk: batch.lines_a_second})
-    return "" if seconds is None else duration(seconds)
+    return "" if seconds is None else guess(seconds)
 
 
 def _owner(account: int, name: str, user: int | None, external_id: str | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from batches.models import Batch, Priority, Status
 from batches.speed import seconds_left
 from console.charts import Progress
-from console.text import duration
+from console.text import guess
 
 TONES = {
     Status.VALIDATING: "calm",
@@ -55,5 +55,5 @@ def left_of(batch: Batch, speeds: Mapping[str, float]) -> str:
         return "waits to be resumed"
     seconds = seconds_left(batch, speeds)
     if seconds is not None:
-        return f"about {duration(max(seconds, 1))} left"
+        return f"about {guess(seconds)} left"
     return "no line in 5 min" if batch.completed + batch.failed else "not begun"

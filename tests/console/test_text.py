@@ -156,6 +156,14 @@ def test_durations(given: float, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
+    [(0.2, "1 s"), (192, "3 min 12 s"), (1855, "31 min"), (3599, "1 h"), (3950, "1 h 6 min")],
+)
+def test_a_guess_is_no_more_exact_than_it_can_be(seconds: float, written: str) -> None:
+    assert text.guess(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
     [(0, "now"), (12, "12 s ago"), (3599, "59 min ago"), (90_000, "1 d ago"), (-7200, "in 2 h")],
 )
 def test_ages(seconds: int, written: str) -> None:
