@@ -46,7 +46,7 @@ class Progress:
     @property
     def rest_text(self) -> str:
         if not self.total:
-            return "not counted yet"
+            return "no lines counted"
         return f"of {number(self.total)} · {share(self.done + self.failed, self.total)}"
 
     def _width(self, part: int) -> float:

@@ -61,7 +61,7 @@ def test_progress_is_two_colours_over_the_rest() -> None:
 def test_of_nothing_nothing_is_said() -> None:
     cell = progress_cell(Progress(0, 0, 0))
 
-    assert "not counted yet" in cell
+    assert "no lines counted" in cell
     assert "%" not in cell
 
 
