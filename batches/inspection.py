@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from batches import journal
 from batches.executor.lines import MESSAGES, Code
@@ -312,12 +313,16 @@ class LineDetail:
 
 def line(batch: Batch, place: Place) -> LineDetail | None:
     """One line, or None if the batch has no such one."""
-    shard = batch.shards.filter(number=place.shard).prefetch_related("segments").first()
+    earlier = batch.shards.filter(number__lt=place.shard).order_by().values("batch")
+    before = Coalesce(Subquery(earlier.values(n=Sum("lines"))), 0)
+    shards: Any = batch.shards.filter(number=place.shard).annotate(before=before)
+    shard = shards.prefetch_related("segments").first()
     if shard is None or place.index >= shard.lines:
         return None
-    before = batch.shards.filter(number__lt=place.shard).aggregate(n=Sum("lines", default=0))["n"]
     source = Input(batch.input_file_id)
-    row = next(row for row in _lines_of(shard, before, source) if row.place.index == place.index)
+    row = next(
+        row for row in _lines_of(shard, shard.before, source) if row.place.index == place.index
+    )
     kept = _kept(shard).get(place.index)
     try:
         answer = journal.read_line(kept) if kept else None

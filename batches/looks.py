@@ -1,6 +1,7 @@
 """Looks at what callers sent and what models answered: each is written into the operator log, before it is shown."""
 
-from django.db import transaction
+import datetime
+
 from django.db.models import Exists, OuterRef
 
 from batches.models import Batch
@@ -19,20 +20,16 @@ def at_line(by: By, batch: Batch, number: int) -> None:
         act__verb=READ_LINE, act__operator=by.name, act__parameters__line=number
     )
     if not seen.exists():
-        _note(by, READ_LINE, batch, f"read line {number}", line=number)
+        outcome = f"read line {number}"
+        acts.record(by, READ_LINE, batch, outcome=outcome, parameters={"line": number})
 
 
-def at_errors(by: By, batch: Batch) -> None:
+def at_errors(by: By, batch: Batch, at: datetime.datetime) -> None:
     """Note that somebody reads what failed lines were told. Ask `has_read_errors` before: it is noted once."""
-    _note(by, READ_ERRORS, batch, "read a message of each cause")
+    acts.record(by, READ_ERRORS, batch, outcome="read a message of each cause", at=at)
 
 
 def has_read_errors(by: By) -> Exists:
     """Of a batch in a query: whether it is noted that he has read the messages of its failed lines."""
     acts_of_batch = ActObject.objects.filter(kind=kind_of(Batch), object_id=OuterRef("pk"))
     return Exists(acts_of_batch.filter(act__verb=READ_ERRORS, act__operator=by.name))
-
-
-def _note(by: By, verb: str, batch: Batch, outcome: str, **parameters: str | int) -> None:
-    with transaction.atomic():
-        acts.record(by, verb, batch, outcome=outcome, parameters=parameters)

@@ -7,6 +7,7 @@ record    writes down what the caller's own transaction has just done to rows
 """
 
 import dataclasses
+import datetime
 import getpass
 import logging
 import secrets
@@ -185,19 +186,18 @@ def record(
     outcome: str,
     reason: str = "",
     parameters: Mapping[str, Any] | None = None,
+    at: datetime.datetime | None = None,
 ) -> Act:
     """Write down, within the caller's transaction if there is one, what it has just done to rows of one kind.
 
-    All of it or nothing is written. `outcome` must say something.
+    All of it or nothing is written. `outcome` must say something. `at`: the database's time, if it is known.
     """
-    act = Act(token=new_token(), verb=verb, operator=by.name, reason=reason)
+    known = {"token": new_token(), "verb": verb, "operator": by.name, "reason": reason}
+    act = Act(**known, at=at or database_now())
     act.parameters = dict(parameters or {})
-    with transaction.atomic():  # else what dies in between leaves an act that nobody ever finishes
-        _written(act, by, list(rows))
-        act.affected.update(outcome=outcome, at=act.at)
-        Act.objects.filter(pk=act.pk).update(done=len(rows), finished_at=act.at)
-    act.refresh_from_db()
-    return act
+    act.done, act.finished_at = len(rows), act.at
+    with transaction.atomic():  # else what dies in between leaves an act without its objects
+        return _written(act, by, list(rows), outcome=outcome, at=act.at)
 
 
 def carry_on(act: Act, seconds: float | None = None) -> int:
@@ -225,7 +225,8 @@ def unfinished() -> list[int]:
     return list(Act.objects.unfinished().order_by("at").values_list("pk", flat=True))
 
 
-def _written(act: Act, by: By, rows: list[Any]) -> Act:
+def _written(act: Act, by: By, rows: list[Any], **dealt_with: Any) -> Act:
+    """Write the act and its objects; with the outcome and the time of these, if they are dealt with."""
     act.user_id, act.address, act.total = by.user_id, by.address, len(rows)
     act.save(force_insert=True)
     affected = (
@@ -234,6 +235,7 @@ def _written(act: Act, by: By, rows: list[Any]) -> Act:
             kind=kind_of(type(row)),
             object_id=str(row.pk),
             label=visible(row, LABEL_CHARS)[:LABEL_CHARS],
+            **dealt_with,
         )
         for row in rows
     )

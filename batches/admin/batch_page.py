@@ -97,7 +97,7 @@ class BatchPage(LinesPage):
             return []
         found = inspection.causes(batch, SAMPLES)
         if may_read and not batch.has_read_errors and any(one.is_told for one in found):
-            looks.at_errors(By.request(request), batch)
+            looks.at_errors(By.request(request), batch, batch.seen_at)
         if not may_read:
             found = [one.without_content() for one in found]
         may_requeue = acts.REQUEUE_CAUSES in self.verbs_for(request, batch)

@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 from accounts.models import Account
+from api.clock import database_now
 from batches import acts as verbs
 from batches import lifecycle, looks, timeline
 from batches.models import Batch, Status
@@ -60,7 +61,7 @@ def test_a_requeue_is_told_by_its_run(account: Account) -> None:
 def test_looks_at_content_are_no_events(account: Account) -> None:
     batch = submit(account, b"{}\n")
     looks.at_line(ANNA, batch, 1)
-    looks.at_errors(ANNA, batch)
+    looks.at_errors(ANNA, batch, database_now())
 
     assert [what for what, _, _ in told(batch)] == ["Created"]
 

@@ -250,7 +250,7 @@ def test_what_was_done_is_recorded_as_an_act_of_its_own() -> None:
 @pytest.mark.django_db
 def test_what_dies_while_it_records_leaves_no_act_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     group = groups(1).get()
-    monkeypatch.setattr(ActObject.objects.all().__class__, "update", _dies)
+    monkeypatch.setattr(ActObject.objects.all().__class__, "bulk_create", _dies)
 
     with pytest.raises(KeyboardInterrupt):
         acts.record(ANNA, "change group", group, outcome="changed: name")
