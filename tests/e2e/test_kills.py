@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, kill, slow_move
+from tests.support.fleet import SHARD_LINES, Batch, Fleet, Worker, kill, slow_move
 from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.e2e
