@@ -31,6 +31,7 @@ from batches.executor.work import HEADERS, Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.paces import Place
+from batches.salvage import salvage, spool_of
 from batches.shares import Thing
 from batches.transports import make_transport
 from files.storage import Missing
@@ -82,7 +83,7 @@ async def _run(engine: Engine, draining: Callable[[], bool]) -> None:
     transport = make_transport()
     with ThreadPoolExecutor(1, "database") as thread:
         desk = Desk(engine, thread)
-        pump = Pump(desk, transport, options)
+        pump = Pump(desk, transport, options, spool=spool_of(engine))
         heartbeat = Heartbeat(engine, pump, asyncio.get_running_loop())
         heartbeat.start()
         desk.heartbeat = heartbeat
@@ -257,6 +258,9 @@ def _load(claim: Claim, target: Target) -> Work | None:
         results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
         journal.finish(shard, batch.attempt, results, advance=True)
         return None
+    requests = _take_over(shard, batch.attempt, requests)
+    if not requests:
+        return None
     if shard.deaths >= GIVEN_UP_AFTER and not _give_up_first(shard, batch.attempt, requests):
         return None
     remaining = (batch.expires_at - database_now()).total_seconds()
@@ -267,10 +271,28 @@ def _load(claim: Claim, target: Target) -> Work | None:
         deadline=time.monotonic() + remaining,
         target=target,
         requests=deque(requests),
+        epoch=shard.epoch,
         priority=batch.priority,
         alone=shard.deaths >= ALONE_AFTER,
         one_by_one=shard.deaths >= ONE_BY_ONE_AFTER,
     )
+
+
+def _take_over(shard: Shard, attempt: int, requests: list[Request]) -> list[Request]:
+    """Record the answers that the last owner had when it died; return the requests that are still open.
+
+    None, if the shard is finished by that, or somebody else's by now.
+    """
+    results, still_open = salvage(shard, requests)
+    if not results:
+        return still_open
+    logger.info("%d answers of %s outlived their engine.", len(results), shard)
+    if not still_open:
+        journal.finish(shard, attempt, results, advance=True)
+        return []
+    lease = settings.BATCH_LEASE_SECONDS
+    mine = journal.record(shard, attempt, results, lease, of_the_dead=True)
+    return still_open if mine else []
 
 
 def _give_up_first(shard: Shard, attempt: int, requests: list[Request]) -> bool:

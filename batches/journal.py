@@ -179,10 +179,22 @@ def read_line(kept: Kept) -> bytes:
         return _read_all(reader)
 
 
-def record(shard: Shard, attempt: int, results: Sequence[Result], lease_seconds: float) -> bool:
-    """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced."""
+def record(
+    shard: Shard,
+    attempt: int,
+    results: Sequence[Result],
+    lease_seconds: float,
+    *,
+    of_the_dead: bool = False,
+) -> bool:
+    """Commit results of a shard that goes on, and renew its lease. False, and nothing changed, when fenced.
+
+    of_the_dead: an owner had them before it died, so they say nothing of what it died of.
+    """
     packed = _pack([result.entry for result in results], [result.line for result in results])
-    return _commit(shard, attempt, packed, packed.entries, lease_seconds=lease_seconds)
+    lease = datetime.timedelta(seconds=lease_seconds)
+    keep = _renew_only if of_the_dead else _renew
+    return _commit(shard, attempt, packed, packed.entries, keep, lease=lease)
 
 
 def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bool) -> bool:
@@ -200,7 +212,7 @@ def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bo
     assert set(map(type, entries)) == {Entry}, f"{shard}: lines without a result"
     packed = _pack(entries, lines)
     new = [result.entry for result in results]
-    return _commit(shard, attempt, packed, new, replaces=old, advance=advance)
+    return _commit(shard, attempt, packed, new, _end, replaces=old, advance=advance)
 
 
 # Packing
@@ -280,15 +292,17 @@ def _commit(
     attempt: int,
     packed: _Packed,
     new: Sequence[Entry],
+    keep: PreparedUpdate,
     *,
-    lease_seconds: float = 0,
-    replaces: Sequence[Segment] | None = None,
+    lease: datetime.timedelta = datetime.timedelta(),
+    replaces: Sequence[Segment] = (),
     advance: bool = False,
 ) -> bool:
+    """keep: the fence, one UPDATE of the shard that only its present epoch passes."""
     stored = store(packed.pieces)
     with transaction.atomic():
-        now, finished = database_now(), replaces is not None
-        if not _keep(shard, finished, now + datetime.timedelta(seconds=lease_seconds)):
+        now = database_now()
+        if not keep.run(shard=shard.pk, epoch=shard.epoch, until=now + lease):
             storage().delete(stored.key)
             return False
         _save_blob.run(key=stored.key, bytes=stored.bytes, sha256=stored.sha256, created_at=now)
@@ -311,13 +325,6 @@ def _commit(
     return True
 
 
-def _keep(shard: Shard, finished: bool, until: datetime.datetime) -> bool:
-    """The fence: one UPDATE that only the present epoch passes."""
-    if finished:
-        return bool(_end.run(shard=shard.pk, epoch=shard.epoch))
-    return bool(_renew.run(shard=shard.pk, epoch=shard.epoch, until=until))
-
-
 def _held() -> QuerySet[Shard]:
     return Shard.objects.filter(pk=Given("shard"), epoch=Given("epoch"), state=Shard.State.RUNNING)
 
@@ -332,6 +339,7 @@ _renew = PreparedUpdate(
     deaths=Case(When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER), default=0),
     calling=False,
 )
+_renew_only = PreparedUpdate(_held, lease_expires_at=Given("until", DateTimeField()))
 
 
 _segments: Prepared[Segment] = Prepared(

@@ -4,7 +4,7 @@ import datetime
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 from django_q.models import Failure
 
@@ -28,8 +28,9 @@ def sweep() -> int:
     _mend_leases(now)
     traffic.roll_up(now)
     rung = _ring_steps(now) + top_up()
-    for fleet in (Engine, Host):
-        dead = fleet.objects.filter(lease_expires_at__lt=now - BURIED_AFTER)
+    long_dead = Q(lease_expires_at__lt=now - BURIED_AFTER)
+    # Whoever takes over the shards of an engine needs its name.
+    for dead in (Engine.objects.filter(long_dead, shards=None), Host.objects.filter(long_dead)):
         if dead.exists():  # a delete takes SQLite's write lock even when there is nothing to delete
             dead.delete()
     return rung

@@ -3,7 +3,7 @@
 validate_batch -> run_turn (any number) -> finalize_batch; sweep wakes whatever was lost on the way.
 """
 
-from batches import acts, cluster, execution, results, traffic, validation
+from batches import acts, cluster, execution, results, salvage, traffic, validation
 from batches import sweep as sweeping
 from console import logins
 from files.sweep import purge_files
@@ -37,8 +37,9 @@ def sweep() -> None:
 
 
 def purge() -> None:
-    """Remove expired files, bytes that no row names, old failures of tasks and logins, dead sessions and old traffic."""
+    """Remove expired files, bytes that no row names, spools of engines long gone, old failures of tasks and logins, dead sessions and old traffic."""
     purge_files()
+    salvage.purge()
     sweeping.forget_failures()
     logins.purge()
     traffic.forget()

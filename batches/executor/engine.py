@@ -13,6 +13,7 @@ from batches.executor.outage import Health
 from batches.executor.pool import Pool
 from batches.executor.recorder import Recorder, Settled
 from batches.executor.retry import Action, doubling
+from batches.executor.spool import Spool
 from batches.executor.transport import Transport
 from batches.executor.work import Line, Options, Source, Target, Work
 
@@ -28,6 +29,7 @@ class Engine:
 
     limits: calls in flight allowed here, by ("batch", id) or ("upstream", key); what is absent has no limit.
     proven_until: by the clock, when the lease ends that the owner can prove; no call begins after it.
+    spool: keeps answers that are not recorded yet, for those who take over should this process be killed.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Engine:
         transport: Transport,
         options: Options,
         *,
+        spool: Spool | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -46,7 +49,7 @@ class Engine:
         self._clock = clock
         self._pool = Pool(options, self.limits)
         self._changed = asyncio.Event()
-        self._recorder = Recorder(source, options, clock, self._changed.set)
+        self._recorder = Recorder(source, options, clock, self._changed.set, spool)
         self._caller = Caller(
             transport,
             self._pool,
@@ -156,6 +159,7 @@ class Engine:
             raise self._error
         self._end_overdue(now)
         self._pool.wake(now)
+        self._recorder.tidy_spool(self.held)
         self._start_calls(now)
         self._settle_due(now)
         self._claim_if_due(now)
@@ -180,6 +184,7 @@ class Engine:
             await asyncio.wait(self._tasks)
         for work in list(self.held):
             await self._settle(work)
+        self._recorder.close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run it beside the loop, and end the loop with its exception should it raise one."""

@@ -1,11 +1,12 @@
 """Results on their way to the source: gathered, recorded, and kept in memory while that fails."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
 
 from batches.executor.lines import Result
 from batches.executor.retry import doubling
+from batches.executor.spool import Spool
 from batches.executor.work import Options, Source, Work
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Recorder:
         options: Options,
         clock: Callable[[], float],
         is_due: Callable[[], None],
+        spool: Spool | None,
     ) -> None:
         """is_due: called when results should be recorded before time brings it about."""
         self.unrecorded = 0
@@ -36,8 +38,12 @@ class Recorder:
         self._options = options
         self._clock = clock
         self._is_due = is_due
+        self._spool = spool
 
     def add(self, work: Work, result: Result) -> None:
+        """Take a result, which a kill of this process cannot undo from here on."""
+        if self._spool is not None:
+            self._spool.add(work.key, work.epoch, result)
         if not work.results:
             work.waits_since = self._clock()
         work.results.append(result)
@@ -58,6 +64,18 @@ class Recorder:
         size = sum(len(result.line) for result in forgotten)
         work.result_bytes -= size
         self.unrecorded_bytes -= size
+
+    def tidy_spool(self, works: Collection[Work]) -> None:
+        """Have a spool while there is work, and none that grows for ever."""
+        if self._spool is not None and works and self._spool.is_due(self.unrecorded_bytes):
+            self._spool.rewrite(
+                (work.key, work.epoch, result) for work in works for result in work.results
+            )
+
+    def close(self) -> None:
+        """Leave no spool behind, but for what the source never took."""
+        if self._spool is not None:
+            self._spool.close(keep=self.unrecorded > 0)
 
     def is_full(self, now: float) -> bool:
         """No call should begin: a crash now would repeat too many answered calls, or the memory fill.

@@ -71,6 +71,8 @@ class Shard(models.Model):
     )  # leases that lapsed since a result was recorded
     calling = models.BooleanField(default=False)  # a line, of a shard that runs one by one
 
+    lost_by: str | None = None  # the engine that had it when this claim took it over; no column
+
     objects = ShardQuerySet.as_manager()
 
     class Meta:
@@ -111,6 +113,7 @@ class Shard(models.Model):
         ):
             return False
         self.deaths += died
+        self.lost_by = self.owner_id
         self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
         self.calling = False
         self.epoch += 1

@@ -85,12 +85,25 @@ def test_a_dead_host_is_replaced_by_another(fleet: Fleet) -> None:
 
 
 def _ends_with_few_repeats(fleet: Fleet, batch: Batch) -> None:
-    """Only lines whose result was not committed when the processes died are called again."""
-    started, recorded = fleet.upstream.called(), batch.recorded()
+    """Only lines that were in flight when the processes died are called again."""
     batch.wait_until("completed")
     batch.assert_whole()
-    # Beside the calls in flight, the answers of the last second: they are recorded once a second.
-    assert fleet.upstream.called() - LINES <= started - recorded <= 2 * IN_FLIGHT
+    assert fleet.upstream.called() - len(batch.custom_ids) <= IN_FLIGHT
+
+
+def test_answers_that_were_not_recorded_yet_are_not_asked_for_again(fleet: Fleet) -> None:
+    fleet.upstream.set(latency=0.1)
+    with fleet.worker(BATCH_SHARD_LINES="200") as worker:
+        batch = fleet.submit(400)
+        batch.wait_for_results(10)
+        with fleet.installation.recording_nothing():
+
+            def unrecorded() -> int:
+                return fleet.upstream.called() - batch.recorded()
+
+            wait_for(lambda: unrecorded() >= 3 * IN_FLIGHT, "answers that are not recorded")
+            kill(worker.pids("worker-engine"))
+        _ends_with_few_repeats(fleet, batch)
 
 
 def test_every_idle_process_killed_before_the_batch_comes(fleet: Fleet) -> None:

@@ -112,9 +112,9 @@ def test_a_cluster_that_does_nothing_is_replaced_and_the_other_left_alone(worker
     control, engine = worker.cluster("control"), worker.cluster("engine")
     assert control is not None
     worker.stage_due_batch()
-    for pid in members(control):
-        os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: worker.cluster("control") not in (None, control), "a new control cluster", 60)
+    with worker.installation.between_writes():
+        os.killpg(control, signal.SIGSTOP)
+    wait_for(lambda: worker.cluster("control") not in (None, control), "a new control cluster")
     assert not members(control)
     assert worker.cluster("engine") == engine
 

@@ -61,16 +61,31 @@ class Installation:
             cursor = postgres.execute(statement.replace("?", "%s").encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def can_write(self) -> bool:
-        """Whether nobody holds SQLite's one write lock. PostgreSQL has none."""
+    @contextmanager
+    def between_writes(self) -> Iterator[None]:
+        """Within the block nobody is in the midst of a write to SQLite, so none can be frozen with its one lock.
+
+        A writer of PostgreSQL, frozen or not, keeps nobody from it.
+        """
+        if self.is_sqlite:
+            with self.recording_nothing():
+                yield
+        else:
+            yield
+
+    @contextmanager
+    def recording_nothing(self) -> Iterator[None]:
+        """Within the block no result is committed: whoever tries waits."""
         if self.is_sqlite:
             path = self.database_url.removeprefix("sqlite:///")
-            with closing(sqlite3.connect(path, timeout=0.2)) as connection:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError:
-                    return False
-        return True
+            with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                yield
+        else:
+            with psycopg.connect(self.database_url) as postgres:
+                postgres.execute("LOCK TABLE batches_segment IN SHARE MODE")
+                yield
+                postgres.rollback()
 
     def enqueue(self, function: str, *args: str, queue: str) -> None:
         """Put a task in the queue, as django-q2 does it, without a process of ours."""

@@ -1,0 +1,204 @@
+"""Answers that nobody has recorded yet: who takes over finds them, whole or not at all."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from batches.executor import spool as spooling
+from batches.executor.engine import Engine
+from batches.executor.lines import Result, closing_line
+from batches.executor.spool import RETRY_SECONDS, Spool, forget_spools, spooled
+from batches.executor.transport import Answer
+from tests.batches.executor.scripted import Scripted, options, run, running, source, until, work
+
+REQUESTS = work(50).requests
+RESULTS = [
+    Result.of(
+        request,
+        closing_line(request, "batch_expired", "é" * request.index),
+        attempts=1,
+        status=None,
+        cause="batch_expired",
+        latency_ms=3,
+    )
+    for request in REQUESTS
+]
+
+
+@pytest.fixture
+def spool(tmp_path):
+    made = Spool(tmp_path / "spool", "engine")
+    made.rewrite(())
+    return made
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """What is found of a work, by the index of its lines."""
+
+    def read(key=1, epoch=1, name="engine"):
+        found = list(spooled(tmp_path / "spool", name, key, epoch))
+        assert all(result == RESULTS[result.entry.index] for result in found)
+        return [result.entry.index for result in found]
+
+    return read
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "spool").iterdir())
+
+
+def test_results_come_back_as_they_were_by_work_and_claim(spool, kept):
+    for index in range(10):
+        spool.add(1 + index % 2, 1, RESULTS[index])
+    spool.add(1, 2, RESULTS[10])
+    assert kept(key=1) == [0, 2, 4, 6, 8]
+    assert kept(key=2) == [1, 3, 5, 7, 9]
+    assert kept(key=1, epoch=2) == [10]
+    assert kept(key=3) == kept(name="engin") == []
+
+
+def test_another_engine_has_its_own(tmp_path, spool, kept):
+    other = Spool(tmp_path / "spool", "engine2")
+    other.rewrite([(1, 1, RESULTS[7])])
+    spool.add(1, 1, RESULTS[3])
+    assert (kept(), kept(name="engine2")) == ([3], [7])
+
+
+@pytest.mark.parametrize("cut", [1, 10, 25, 60])
+def test_a_record_that_was_cut_off_is_left_out(tmp_path, spool, kept, cut):
+    for index in range(3):
+        spool.add(1, 1, RESULTS[index])
+    [path] = files(tmp_path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert kept() == [0, 1]
+
+
+def test_no_changed_byte_gives_a_wrong_result(tmp_path, spool, kept):
+    for index in range(3):
+        spool.add(1, 1, RESULTS[index])
+    [path] = files(tmp_path)
+    good = path.read_bytes()
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x40]) + good[place + 1 :])
+        assert kept() != [0, 1, 2]
+
+
+def test_a_new_one_has_what_is_not_recorded_and_no_more(tmp_path, spool, kept, monkeypatch):
+    monkeypatch.setattr(spooling, "REWRITTEN_BYTES", 1000)
+    added = 0
+    while not spool.is_due(0):
+        spool.add(1, 1, RESULTS[added])
+        added += 1
+    assert not spool.is_due(10_000)
+    spool.rewrite([(1, 1, RESULTS[added - 1])])
+    assert kept() == [added - 1]
+    assert len(files(tmp_path)) == 1
+    assert not spool.is_due(0)
+
+
+def _refuse(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("write", [_refuse, lambda file, data: os.pwrite(file, data[:40], 10**6)])
+def test_a_disk_that_refuses_costs_no_answer_and_no_call(tmp_path, monkeypatch, kept, write):
+    now = [0.0]
+    spool = Spool(tmp_path / "spool", "engine", clock=lambda: now[0])
+    spool.rewrite([(1, 1, RESULTS[0])])
+    with monkeypatch.context() as patch:
+        patch.setattr(spooling.os, "write", write)
+        spool.add(1, 1, RESULTS[1])
+    spool.add(1, 1, RESULTS[2])
+    assert kept() == [0]
+    assert not spool.is_due(0)
+    now[0] += RETRY_SECONDS
+    assert spool.is_due(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(spooling.os, "write", write)
+        spool.rewrite([(1, 1, result) for result in RESULTS[:3]])
+    assert kept() == [0]
+    now[0] += RETRY_SECONDS
+    spool.rewrite([(1, 1, result) for result in RESULTS[:3]])
+    assert kept() == [0, 1, 2]
+    assert len(files(tmp_path)) == 1
+
+
+def test_nothing_of_it_is_left_by_an_engine_that_ends_well(tmp_path, spool, kept):
+    spool.add(1, 1, RESULTS[0])
+    spool.close(keep=True)
+    assert kept() == [0]
+    spool.close(keep=False)
+    assert files(tmp_path) == []
+    assert not spool.is_due(0)
+
+
+def test_the_old_ones_of_the_gone_are_removed(tmp_path):
+    for name in ("gone", "holding", "new"):
+        Spool(tmp_path, name).rewrite(())
+    for path in tmp_path.iterdir():
+        if not path.name.startswith("new"):
+            os.utime(path, (0, 0))
+    forget_spools(tmp_path, lambda names: names - {"gone"}, 60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holding.1", "new.1"]
+    forget_spools(tmp_path / "nothing", lambda names: names, 60)
+
+
+# In the engine
+
+
+async def test_a_slot_is_given_away_when_its_answer_outlives_the_process(tmp_path):
+    """So a kill, at any moment, repeats no more calls than may be in flight."""
+    lines, slots = 40, 3
+    given = source(work(lines))
+    [key] = [one.key for one in given.waiting]
+    given.failing.add("record")
+    most_lost = 0
+
+    async def script(id, body):
+        nonlocal most_lost
+        outlived = {result.entry.index for result in spooled(tmp_path, "e", key, 0)}
+        most_lost = max(most_lost, len(http.calls) - len(outlived))
+        await asyncio.sleep(0)
+        return Answer(200, {}, b"{}")
+
+    http = Scripted(script)
+    engine = Engine(
+        given, http, options(concurrency=slots, stall_seconds=60), spool=Spool(tmp_path, "e")
+    )
+    async with running(engine):
+        await until(lambda: len(list(spooled(tmp_path, "e", key, 0))) >= 4 * slots)
+        assert most_lost > 0
+        given.failing.clear()
+    assert most_lost <= slots
+    assert len(given.results) == lines
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_nobody_took_is_left_to_others(tmp_path):
+    given = source(work(3))
+    [key] = [one.key for one in given.waiting]
+    given.failing |= {"record", "release"}
+    spool = Spool(tmp_path, "e")
+    engine = Engine(given, Scripted(), options(give_up_seconds=0.05), spool=spool)
+    async with running(engine):
+        await until(lambda: len(list(spooled(tmp_path, "e", key, 0))) == 3)
+        engine.stop(0)
+    assert given.results == []
+    assert len(list(spooled(tmp_path, "e", key, 0))) == 3
+
+
+async def test_an_engine_without_work_has_none(tmp_path):
+    engine = Engine(source(), Scripted(), options(), spool=Spool(tmp_path / "spool", "e"))
+    async with running(engine):
+        pass
+    assert not (tmp_path / "spool").exists()
+
+
+async def test_an_engine_works_without_one():
+    given = source(work(3))
+    await run(given, Scripted())
+    assert len(given.results) == 3
