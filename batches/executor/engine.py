@@ -205,7 +205,10 @@ class Engine:
         return self._stopping or now >= self.proven_until or self._recorder.is_full(now)
 
     def _next(self, now: float) -> tuple[Work, Line] | None:
-        return None if self._is_blocked(now) else self._pool.next(now)
+        if self._is_blocked(now):
+            return None
+        self._recorder.keep_safe(self._pool.in_flight)
+        return self._pool.next(now)
 
     def _start_calls(self, now: float) -> None:
         """Begin calls beside those that go on, a few at a time: what begins together comes back together, and its slots

@@ -27,7 +27,7 @@ class Recorder:
         options: Options,
         clock: Callable[[], float],
         is_due: Callable[[], None],
-        spool: Spool | None,
+        spool: Spool | None = None,
     ) -> None:
         """is_due: called when results should be recorded before time brings it about."""
         self.unrecorded = 0
@@ -41,7 +41,7 @@ class Recorder:
         self._spool = spool
 
     def add(self, work: Work, result: Result) -> None:
-        """Take a result, which a kill of this process cannot undo from here on."""
+        """Take a result."""
         if self._spool is not None:
             self._spool.add(work.key, work.epoch, result)
         if not work.results:
@@ -64,6 +64,12 @@ class Recorder:
         size = sum(len(result.line) for result in forgotten)
         work.result_bytes -= size
         self.unrecorded_bytes -= size
+
+    def keep_safe(self, in_flight: int) -> None:
+        """Let answers that a kill of this process would take, with the calls in flight, be fewer than may be in flight."""
+        spool = self._spool
+        if spool is not None and in_flight + len(spool.pending) >= self._options.concurrency:
+            spool.flush()
 
     def tidy_spool(self, works: Collection[Work]) -> None:
         """Have a spool while there is work, and none that grows for ever."""

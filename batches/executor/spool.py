@@ -1,17 +1,19 @@
 """Answers that are not recorded yet, in a file that outlives the process that had them.
 
-An answer is in the spool before its slot goes to another call. So whoever takes over from a process that was killed
-repeats at most the calls that were in flight. It costs a write to the page cache and no sync: a power cut may take
-the spool, and then those answers are asked for again.
+Answers are written at the end of the loop's step that brought them, and count as in flight until then. So whoever
+takes over from a process that was killed repeats at most as many calls as it was allowed to have in flight. A write
+goes to the page cache and is not synced: a power cut may take the spool, and then its answers are asked for again.
 """
 
+import asyncio
+import itertools
 import logging
 import math
 import os
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -26,11 +28,11 @@ MB = 1024 * 1024
 REWRITTEN_BYTES = 16 * MB  # beyond twice what is not recorded yet, and the rest is left behind
 RETRY_SECONDS = 10.0  # without a spool, after the disk refused
 READ_BYTES = MB  # at a time
+FRAME_RESULTS = 64  # of those that are written again
 
-_HEAD = struct.Struct("<qIII")  # key and epoch of the work, bytes of the entry and of the line
-_SUM = struct.Struct("<I")  # CRC-32 of all that, behind it
+_HEAD = struct.Struct("<III")  # of a frame: bytes of the index, bytes of the lines, CRC-32 of both
 _encoder = msgspec.json.Encoder()
-_entry = msgspec.json.Decoder(Entry)
+_index = msgspec.json.Decoder(list[tuple[int, int, Entry]])
 
 Spooled = tuple[int, int, Result]  # key and epoch of the work that the result belongs to
 
@@ -51,18 +53,25 @@ class Spool:
         self._path: Path | None = None
         self._file: int | None = None
         self._bytes = 0
+        self.pending: list[Spooled] = []  # to be written
         self._retry_at = -math.inf
 
     def add(self, key: int, epoch: int, result: Result) -> None:
-        """Return when the result outlives this process, or when that cannot be had now."""
+        """Have the result outlive this process from the end of the loop's step on, if that can be had now."""
         if self._file is None:
             return
-        record = _packed(key, epoch, result)
-        try:
-            _write(self._file, record)
-        except OSError as error:
-            self._fail(error)
-        self._bytes += len(record)
+        if not self.pending:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self.pending.append((key, epoch, result))
+
+    def flush(self) -> None:
+        """Have everything that was added outlive this process from now on."""
+        if self._file is not None and self.pending:
+            try:
+                self._bytes += _write(self._file, self.pending)
+            except OSError as error:
+                self._fail(error)
+        self.pending = []
 
     def is_due(self, unrecorded_bytes: int) -> bool:
         """Whether `rewrite` should be called: there is no spool yet, or most of it has been recorded since."""
@@ -71,18 +80,14 @@ class Spool:
         return self._bytes > REWRITTEN_BYTES + 2 * unrecorded_bytes
 
     def rewrite(self, unrecorded: Iterable[Spooled]) -> None:
-        """Begin anew with the results that are not recorded yet."""
+        """Begin anew with the results that are not recorded yet, those that were just added among them."""
         old, self._number = self._path, self._number + 1
         path = self._directory / f"{self._name}.{self._number}"
         file = None
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            written = 0
-            for key, epoch, result in unrecorded:
-                record = _packed(key, epoch, result)
-                _write(file, record)
-                written += len(record)
+            written = sum(_write(file, some) for some in _batched(unrecorded))
         except OSError as error:
             if file is not None:
                 os.close(file)
@@ -91,6 +96,7 @@ class Spool:
             return
         self._let_go()
         self._path, self._file, self._bytes = path, file, written
+        self.pending = []
         if old is not None:
             _remove(old)
 
@@ -145,32 +151,39 @@ def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], secon
                 _remove(path)
 
 
-def _packed(key: int, epoch: int, result: Result) -> bytes:
-    line = result.line
-    entry = _encoder.encode(result.entry)
-    start = _HEAD.pack(key, epoch, len(entry), len(line)) + entry
-    return b"".join((start, line, _SUM.pack(zlib.crc32(line, zlib.crc32(start)))))
+def _batched(unrecorded: Iterable[Spooled]) -> Iterator[list[Spooled]]:
+    rest = iter(unrecorded)
+    while some := list(itertools.islice(rest, FRAME_RESULTS)):
+        yield some
 
 
-def _write(file: int, record: bytes) -> None:
-    if os.write(file, record) != len(record):
-        raise OSError("The disk took only a part of an answer.")
+def _write(file: int, results: Sequence[Spooled]) -> int:
+    """Write a frame: an index, and the lines in its order. Return how many bytes that were."""
+    index = _encoder.encode([(key, epoch, result.entry) for key, epoch, result in results])
+    lines = b"".join([result.line for _, _, result in results])
+    head = _HEAD.pack(len(index), len(lines), zlib.crc32(lines, zlib.crc32(index)))
+    frame = b"".join((head, index, lines))
+    if os.write(file, frame) != len(frame):
+        raise OSError("The disk took only a part of the answers.")
+    return len(frame)
 
 
 def _read(file: BinaryIO, key: int, epoch: int) -> Iterator[Result]:
     left = os.fstat(file.fileno()).st_size
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
-        its_key, its_epoch, entry_bytes, line_bytes = _HEAD.unpack(head)
-        left -= _HEAD.size + entry_bytes + line_bytes + _SUM.size
-        if left < 0:  # cut off, or no head of ours
+        index_bytes, lines_bytes, crc = _HEAD.unpack(head)
+        left -= _HEAD.size + index_bytes + lines_bytes
+        if left < 0 or not index_bytes:  # cut off, or no head of ours
             return
-        if (its_key, its_epoch) != (key, epoch):
-            file.seek(entry_bytes + line_bytes + _SUM.size, os.SEEK_CUR)
-            continue
-        text = file.read(entry_bytes + line_bytes)
-        if file.read(_SUM.size) != _SUM.pack(zlib.crc32(text, zlib.crc32(head))):
+        index, lines = file.read(index_bytes), file.read(lines_bytes)
+        if crc != zlib.crc32(lines, zlib.crc32(index)):
             return
-        yield Result(_entry.decode(text[:entry_bytes]), text[entry_bytes:])
+        start = 0
+        for its_key, its_epoch, entry in _index.decode(index):
+            end = start + entry.bytes
+            if (its_key, its_epoch) == (key, epoch):
+                yield Result(entry, lines[start:end])
+            start = end
 
 
 def _remove(path: Path) -> None:

@@ -28,9 +28,17 @@ RESULTS = [
 ]
 
 
+class Written(Spool):
+    """It does not wait for the end of the loop's step: there is no loop."""
+
+    def add(self, *result):
+        self.pending.append(result)
+        self.flush()
+
+
 @pytest.fixture
 def spool(tmp_path):
-    made = Spool(tmp_path / "spool", "engine")
+    made = Written(tmp_path / "spool", "engine")
     made.rewrite(())
     return made
 
@@ -69,12 +77,19 @@ def test_another_engine_has_its_own(tmp_path, spool, kept):
 
 
 @pytest.mark.parametrize("cut", [1, 10, 25, 60])
-def test_a_record_that_was_cut_off_is_left_out(tmp_path, spool, kept, cut):
+def test_a_frame_that_was_cut_off_is_left_out(tmp_path, spool, kept, cut):
     for index in range(3):
         spool.add(1, 1, RESULTS[index])
     [path] = files(tmp_path)
     path.write_bytes(path.read_bytes()[:-cut])
     assert kept() == [0, 1]
+
+
+def test_what_a_power_cut_left_as_zeros_is_no_result(tmp_path, spool, kept):
+    spool.add(1, 1, RESULTS[0])
+    [path] = files(tmp_path)
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    assert kept() == [0]
 
 
 def test_no_changed_byte_gives_a_wrong_result(tmp_path, spool, kept):
@@ -104,10 +119,14 @@ def _refuse(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("write", [_refuse, lambda file, data: os.pwrite(file, data[:40], 10**6)])
+def _take_a_part(file, data, write=os.write):
+    return write(file, data[:40])
+
+
+@pytest.mark.parametrize("write", [_refuse, _take_a_part])
 def test_a_disk_that_refuses_costs_no_answer_and_no_call(tmp_path, monkeypatch, kept, write):
     now = [0.0]
-    spool = Spool(tmp_path / "spool", "engine", clock=lambda: now[0])
+    spool = Written(tmp_path / "spool", "engine", clock=lambda: now[0])
     spool.rewrite([(1, 1, RESULTS[0])])
     with monkeypatch.context() as patch:
         patch.setattr(spooling.os, "write", write)
@@ -148,6 +167,20 @@ def test_the_old_ones_of_the_gone_are_removed(tmp_path):
 
 
 # In the engine
+
+
+async def test_they_are_written_at_the_end_of_the_step_that_brought_them(tmp_path, kept):
+    spool = Spool(tmp_path / "spool", "engine")
+    spool.rewrite(())
+    spool.add(1, 1, RESULTS[0])
+    spool.add(1, 1, RESULTS[1])
+    assert kept() == []
+    await asyncio.sleep(0)
+    assert kept() == [0, 1]
+    spool.add(1, 1, RESULTS[2])
+    spool.rewrite([(1, 1, result) for result in RESULTS[1:3]])
+    await asyncio.sleep(0)
+    assert kept() == [1, 2]
 
 
 async def test_a_slot_is_given_away_when_its_answer_outlives_the_process(tmp_path):
