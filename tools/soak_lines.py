@@ -70,7 +70,7 @@ def soak(lines: int, kills: int, directory: Path) -> int:
             found = reckon(door, batch, directory, lines, digest)
         found.problems += story.broken
         calls, repeated = repeated_calls(upstream.log)
-    allowed = kills * 2 * settings.ENGINE_CONCURRENCY * settings.ENGINE_WORKERS
+    allowed = kills * settings.ENGINE_CONCURRENCY * settings.ENGINE_WORKERS
     if repeated > allowed:
         found.problems.append(f"{repeated} calls were repeated; at most {allowed} may be")
     show_figures(figures(lines, story, calls, repeated, allowed, memory, found), found.problems)
