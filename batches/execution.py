@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from batches.executor.work import HEADERS, Options, Target, Work
 from batches.models import Batch, Engine, Shard, Upstream
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.paces import Place
-from batches.salvage import salvage, spool_of
+from batches.salvage import left_behind, salvage, spool_of
 from batches.shares import Thing
 from batches.transports import make_transport
 from files.storage import Missing
@@ -67,9 +67,7 @@ def run_turn(draining: Callable[[], bool]) -> None:
 
 def _let_go(engine: Engine) -> None:
     """Hand back whatever the turn still holds, so that nobody has to wait for its lease."""
-    Shard.objects.held_by(engine.pk).update(
-        state=Shard.State.WAITING, owner=None, lease_expires_at=None
-    )
+    Shard.objects.give_up(engine.pk)
     Engine.objects.filter(pk=engine.pk).delete()
 
 
@@ -147,13 +145,13 @@ class Desk:
         held = self._held[work.key]
         mine = await self._in_thread(lambda: _record(held, results, finished))
         if finished or not mine:
-            self._forget(work.key)
+            self._forget(held)
         return mine
 
     async def release(self, work: Work) -> None:
         held = self._held[work.key]
         await self._in_thread(lambda: _release(held.shard))
-        self._forget(work.key)
+        self._forget(held)
 
     async def calling(self, work: Work, *, begun: bool) -> bool:
         shard = self._held[work.key].shard
@@ -167,9 +165,11 @@ class Desk:
         """Close the thread's connection, which only that thread may do."""
         await self._in_thread(lambda: connection.close())  # looked up there: it is per thread
 
-    def _forget(self, key: int) -> None:
-        self._held.pop(key, None)
-        self.heartbeat.let_go(key)
+    def _forget(self, held: Held) -> None:
+        key = held.shard.pk
+        if self._held.get(key) is held:  # or it was claimed anew meanwhile
+            del self._held[key]
+            self.heartbeat.let_go(key)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def run() -> T:
@@ -187,10 +187,11 @@ class Desk:
             found = claims.claim_shards(self._engine, wanted, self._without_unreadable(hand))
             for claim in found:
                 self.heartbeat.promise(claim.slots)
+        left = left_behind((claim.shard, claim.batch.attempt) for claim in found)
         taken = []
         for claim in found:
             try:
-                work = _load(claim, self._target(claim.batch))
+                work = _load(claim, self._target(claim.batch), left.get(claim.shard.pk, ()))
             except DatabaseError:
                 raise
             except Exception:  # of this shard's files; others must not wait for it
@@ -245,8 +246,11 @@ def _pause(target: Target, reason: str) -> None:
         logger.error("Upstream %s is paused: %s", upstream, reason)
 
 
-def _load(claim: Claim, target: Target) -> Work | None:
-    """The work of a shard; None when there is nothing to call, and the shard is finished already."""
+def _load(claim: Claim, target: Target, left: Sequence[Result]) -> Work | None:
+    """The work of a shard; None when there is nothing to call, and the shard is finished already.
+
+    left: what its last owners may have had answers for.
+    """
     shard, batch = claim.shard, claim.batch
     lost: list[Request] = []
     try:
@@ -258,7 +262,7 @@ def _load(claim: Claim, target: Target) -> Work | None:
         results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
         journal.finish(shard, batch.attempt, results, advance=True)
         return None
-    requests = _take_over(shard, batch.attempt, requests)
+    requests = _take_over(shard, batch.attempt, requests, left)
     if not requests:
         return None
     if shard.deaths >= GIVEN_UP_AFTER and not _give_up_first(shard, batch.attempt, requests):
@@ -271,19 +275,21 @@ def _load(claim: Claim, target: Target) -> Work | None:
         deadline=time.monotonic() + remaining,
         target=target,
         requests=deque(requests),
-        epoch=shard.epoch,
+        attempt=batch.attempt,
         priority=batch.priority,
         alone=shard.deaths >= ALONE_AFTER,
         one_by_one=shard.deaths >= ONE_BY_ONE_AFTER,
     )
 
 
-def _take_over(shard: Shard, attempt: int, requests: list[Request]) -> list[Request]:
-    """Record the answers that the last owner had when it died; return the requests that are still open.
+def _take_over(
+    shard: Shard, attempt: int, requests: list[Request], left: Sequence[Result]
+) -> list[Request]:
+    """Record the answers that the last owners had when they died; return the requests that are still open.
 
     None, if the shard is finished by that, or somebody else's by now.
     """
-    results, still_open = salvage(shard, requests)
+    results, still_open = salvage(left, requests)
     if not results:
         return still_open
     logger.info("%d answers of %s outlived their engine.", len(results), shard)

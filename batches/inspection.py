@@ -18,7 +18,8 @@ from django.db.models.functions import Coalesce
 
 from batches import journal
 from batches.executor.lines import MESSAGES, Code
-from batches.journal import Input, Kept
+from batches.input import Input
+from batches.journal import Kept
 from batches.models import Batch, Segment, Shard
 from files.storage import Missing
 

@@ -7,12 +7,11 @@ epoch of the shard: an owner whose lease was taken over changes nothing.
 
 import dataclasses
 import datetime
-import functools
 import itertools
 import logging
 import operator
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,10 +21,11 @@ from django.db.models import BigIntegerField, Case, DateTimeField, F, QuerySet, 
 from api.clock import database_now
 from api.prepared import Given, Prepared, PreparedDelete, PreparedInsert, PreparedUpdate
 from batches import hints, traffic
-from batches.executor.lines import Code, Entry, Request, Result, closing_line, parse_shard
+from batches.executor.lines import Code, Entry, Request, Result, closing_line
+from batches.input import Input
 from batches.models import USAGE, Batch, Segment, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
-from files.content import Part, open_parts, parts_of, store
+from files.content import store
 from files.models import Blob
 from files.storage import Missing, Reader, storage
 
@@ -51,28 +51,6 @@ _entry = msgspec.json.Decoder(Entry)
 def answered(shard: Shard) -> set[int]:
     """The indexes of the shard's lines that need no more calls."""
     return {kept.entry.index for kept in kept_lines(shard)}
-
-
-class Input:
-    """The requests of an input file. It is asked once for its parts, however many shards are read."""
-
-    def __init__(self, file_id: str) -> None:
-        self._file_id = file_id
-
-    @functools.cached_property
-    def _parts(self) -> list[Part]:
-        return parts_of(self._file_id)
-
-    def requests(self, shard: Shard, skip: Container[int]) -> list[Request]:
-        """The shard's requests, but those whose index is in `skip`. Raises files.storage.Missing."""
-        with open_parts(self._parts, shard.start, shard.end) as stream:
-            lines = stream.read()
-        if len(lines) != shard.end - shard.start:
-            raise Missing(f"The input of {shard} is not in the storage.")
-        try:
-            return parse_shard(lines, shard.first_line, skip)
-        except ValueError as error:
-            raise Missing(f"The input of {shard} has changed in the storage: {error}") from error
 
 
 def unanswered(shard: Shard, input_file_id: str) -> list[Request]:
@@ -192,9 +170,8 @@ def record(
     of_the_dead: an owner had them before it died, so they say nothing of what it died of.
     """
     packed = _pack([result.entry for result in results], [result.line for result in results])
-    lease = datetime.timedelta(seconds=lease_seconds)
     keep = _renew_only if of_the_dead else _renew
-    return _commit(shard, attempt, packed, packed.entries, keep, lease=lease)
+    return _commit(shard, attempt, packed, packed.entries, keep, lease_seconds)
 
 
 def finish(shard: Shard, attempt: int, results: Sequence[Result], *, advance: bool) -> bool:
@@ -293,8 +270,8 @@ def _commit(
     packed: _Packed,
     new: Sequence[Entry],
     keep: PreparedUpdate,
+    lease_seconds: float = 0,
     *,
-    lease: datetime.timedelta = datetime.timedelta(),
     replaces: Sequence[Segment] = (),
     advance: bool = False,
 ) -> bool:
@@ -302,7 +279,8 @@ def _commit(
     stored = store(packed.pieces)
     with transaction.atomic():
         now = database_now()
-        if not keep.run(shard=shard.pk, epoch=shard.epoch, until=now + lease):
+        until = now + datetime.timedelta(seconds=lease_seconds)
+        if not keep.run(shard=shard.pk, epoch=shard.epoch, until=until):
             storage().delete(stored.key)
             return False
         _save_blob.run(key=stored.key, bytes=stored.bytes, sha256=stored.sha256, created_at=now)
@@ -330,7 +308,13 @@ def _held() -> QuerySet[Shard]:
 
 
 _end = PreparedUpdate(
-    _held, state=Shard.State.DONE, owner=None, lease_expires_at=None, deaths=0, calling=False
+    _held,
+    state=Shard.State.DONE,
+    owner=None,
+    lease_expires_at=None,
+    deaths=0,
+    calling=False,
+    lost_by="",
 )
 _renew = PreparedUpdate(
     _held,
@@ -338,9 +322,9 @@ _renew = PreparedUpdate(
     # Something got done, so what it died of lies ahead. Once lines run one by one, they go on so.
     deaths=Case(When(deaths__gte=ONE_BY_ONE_AFTER, then=ONE_BY_ONE_AFTER), default=0),
     calling=False,
+    lost_by="",
 )
-_renew_only = PreparedUpdate(_held, lease_expires_at=Given("until", DateTimeField()))
-
+_renew_only = PreparedUpdate(_held, lease_expires_at=Given("until", DateTimeField()), lost_by="")
 
 _segments: Prepared[Segment] = Prepared(
     lambda: Segment.objects.filter(shard=Given("shard")).order_by("id")

@@ -14,7 +14,7 @@ from api.clock import database_now
 from batches import journal
 from batches.executor.lines import Code
 from batches.models import USAGE, Batch, Segment, Shard, Status
-from batches.salvage import salvage
+from batches.salvage import left_behind, salvage
 from files.models import File, FilePart, Purpose
 from files.storage import Missing
 
@@ -101,7 +101,8 @@ def _close(batch: Batch, shard: Shard, code: Code) -> bool:
             journal.lost_requests(shard),
             Code.INPUT_FILE_MISSING,
         )
-    results, open_requests = salvage(shard, open_requests)
+    left = left_behind([(shard, batch.attempt)])
+    results, open_requests = salvage(left.get(shard.pk, ()), open_requests)
     results += [journal.closed(request, code) for request in open_requests]
     return journal.finish(shard, batch.attempt, results, advance=False)
 

@@ -1,5 +1,7 @@
-"""What an engine that died had answers for already: they are taken over with its shard, not asked for again."""
+"""What engines that died had answers for already: it is taken over with their shards, not asked for again."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -19,26 +21,43 @@ def _directory() -> Path:
     return Path(settings.STORAGE_DIR) / "spool"
 
 
-def salvage(shard: Shard, requests: list[Request]) -> tuple[list[Result], list[Request]]:
-    """Return the results that the shard's last owner had when its lease lapsed, and the requests without one.
+def left_behind(shards: Iterable[tuple[Shard, int]]) -> dict[int, list[Result]]:
+    """What the last owners of these shards had of them, by the shard's id: recorded or not, some of it perhaps twice.
 
-    No results for a shard whose lines run one by one: perhaps it is an answer that its owners died of.
+    shards: just claimed, each with the attempt of its batch. Nothing of one whose lines run one by one: perhaps it is
+    an answer that its owners died of.
     """
-    if shard.lost_by is None or shard.deaths >= ONE_BY_ONE_AFTER:
-        return [], requests
+    wanted: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for shard, attempt in shards:
+        if shard.deaths < ONE_BY_ONE_AFTER:
+            for name in shard.lost_by.split():
+                wanted[name].add((shard.pk, attempt))
+    found: dict[int, list[Result]] = defaultdict(list)
+    for name, works in wanted.items():
+        for key, result in spooled(_directory(), name, works):
+            found[key].append(result)
+    return found
+
+
+def salvage(
+    left: Sequence[Result], requests: Sequence[Request]
+) -> tuple[list[Result], list[Request]]:
+    """Return what was left behind for these requests, a result for each at most, and the requests without one."""
     ids = {request.index: request.custom_id for request in requests}
-    found: dict[int, Result] = {}
-    for result in spooled(_directory(), shard.lost_by, shard.pk, shard.epoch - 1):
-        entry = result.entry
-        if ids.get(entry.index) == bytes(entry.custom_id):
-            found[entry.index] = result
-    return list(found.values()), [request for request in requests if request.index not in found]
+    results = {
+        result.entry.index: result
+        for result in left
+        if ids.get(result.entry.index) == bytes(result.entry.custom_id)
+    }
+    return list(results.values()), [request for request in requests if request.index not in results]
 
 
 def purge() -> None:
     """Delete what engines that are long gone have left, unless nobody has taken over their shards yet."""
 
-    def living(names: set[str]) -> set[str]:
-        return set(Engine.objects.filter(pk__in=names).values_list("pk", flat=True))
+    def needed(names: set[str]) -> set[str]:
+        living = Engine.objects.filter(pk__in=names).values_list("pk", flat=True)
+        waited_for = Shard.objects.exclude(lost_by="").values_list("lost_by", flat=True)
+        return names & {*living, *" ".join(waited_for).split()}
 
-    forget_spools(_directory(), living, settings.ORPHAN_GRACE_SECONDS)
+    forget_spools(_directory(), needed, settings.ORPHAN_GRACE_SECONDS)

@@ -176,15 +176,17 @@ class Engine:
 
     async def _close(self) -> None:
         """Leave no call running and no result unrecorded, as far as one more try can do it."""
-        self.stop(0)
-        await asyncio.sleep(0)  # so that every task has begun
-        for task in self._pauses | {task for work in self.held for task in work.calls}:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        for work in list(self.held):
-            await self._settle(work)
-        self._recorder.close()
+        try:
+            self.stop(0)
+            await asyncio.sleep(0)  # so that every task has begun
+            for task in self._pauses | {task for work in self.held for task in work.calls}:
+                task.cancel()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            for work in list(self.held):
+                await self._settle(work)
+        finally:
+            self._recorder.close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run it beside the loop, and end the loop with its exception should it raise one."""

@@ -43,7 +43,7 @@ class Recorder:
     def add(self, work: Work, result: Result) -> None:
         """Take a result."""
         if self._spool is not None:
-            self._spool.add(work.key, work.epoch, result)
+            self._spool.add(work.key, work.attempt, result)
         if not work.results:
             work.waits_since = self._clock()
         work.results.append(result)
@@ -75,7 +75,7 @@ class Recorder:
         """Have a spool while there is work, and none that grows for ever."""
         if self._spool is not None and works and self._spool.is_due(self.unrecorded_bytes):
             self._spool.rewrite(
-                (work.key, work.epoch, result) for work in works for result in work.results
+                (work.key, work.attempt, result) for work in works for result in work.results
             )
 
     def close(self) -> None:
@@ -89,8 +89,10 @@ class Recorder:
         A quick upstream answers as many as are in flight while a commit runs: that alone is no reason to wait.
         """
         options = self._options
+        if self.unrecorded_bytes > options.max_unrecorded_bytes:
+            return True
         if self.unrecorded < options.concurrency:
-            return self.unrecorded_bytes > options.max_unrecorded_bytes
+            return False
         stalls = now >= self._many_since + options.stall_seconds
         return stalls or self.unrecorded >= options.max_unrecorded
 

@@ -6,14 +6,13 @@ goes to the page cache and is not synced: a power cut may take the spool, and th
 """
 
 import asyncio
-import itertools
 import logging
 import math
 import os
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -28,13 +27,15 @@ MB = 1024 * 1024
 REWRITTEN_BYTES = 16 * MB  # beyond twice what is not recorded yet, and the rest is left behind
 RETRY_SECONDS = 10.0  # without a spool, after the disk refused
 READ_BYTES = MB  # at a time
-FRAME_RESULTS = 64  # of those that are written again
+FRAME_RESULTS = 256  # at most
+FRAME_BYTES = 8 * MB  # of lines, but for the last one
 
 _HEAD = struct.Struct("<III")  # of a frame: bytes of the index, bytes of the lines, CRC-32 of both
 _encoder = msgspec.json.Encoder()
 _index = msgspec.json.Decoder(list[tuple[int, int, Entry]])
 
-Spooled = tuple[int, int, Result]  # key and epoch of the work that the result belongs to
+# Key and attempt of the work that the result belongs to. An answer is as good for whoever claims it in that attempt.
+Spooled = tuple[int, int, Result]
 
 
 class Spool:
@@ -56,19 +57,19 @@ class Spool:
         self.pending: list[Spooled] = []  # to be written
         self._retry_at = -math.inf
 
-    def add(self, key: int, epoch: int, result: Result) -> None:
+    def add(self, key: int, attempt: int, result: Result) -> None:
         """Have the result outlive this process from the end of the loop's step on, if that can be had now."""
         if self._file is None:
             return
         if not self.pending:
             asyncio.get_running_loop().call_soon(self.flush)
-        self.pending.append((key, epoch, result))
+        self.pending.append((key, attempt, result))
 
     def flush(self) -> None:
         """Have everything that was added outlive this process from now on."""
         if self._file is not None and self.pending:
             try:
-                self._bytes += _write(self._file, self.pending)
+                self._bytes += sum(_write(self._file, frame) for frame in _frames(self.pending))
             except OSError as error:
                 self._fail(error)
         self.pending = []
@@ -87,10 +88,10 @@ class Spool:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            written = sum(_write(file, some) for some in _batched(unrecorded))
+            written = sum(_write(file, frame) for frame in _frames(unrecorded))
         except OSError as error:
             if file is not None:
-                os.close(file)
+                _close(file)
                 _remove(path)
             self._fail(error)
             return
@@ -114,21 +115,23 @@ class Spool:
         self._retry_at = self._clock() + RETRY_SECONDS
 
     def _let_go(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            _close(file)
 
 
-def spooled(directory: Path, name: str, key: int, epoch: int) -> Iterator[Result]:
-    """The results that the engine of this name had of a work, in no order, some perhaps twice.
+def spooled(
+    directory: Path, name: str, works: Container[tuple[int, int]]
+) -> Iterator[tuple[int, Result]]:
+    """The results that the engine of this name had of these works, by key and attempt, some perhaps twice: keys, results.
 
     Damage ends what is read, and so does a disk that refuses; neither is an error.
     """
     for path in sorted(directory.glob(f"{name}.*")):
         try:
             with path.open("rb", buffering=READ_BYTES) as file:
-                yield from _read(file, key, epoch)
-        except OSError as error:
+                yield from _read(file, works)
+        except (OSError, ValueError) as error:  # an index of another version
             logger.warning("The spool %s cannot be read: %s", path.name, error)
 
 
@@ -151,24 +154,35 @@ def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], secon
                 _remove(path)
 
 
-def _batched(unrecorded: Iterable[Spooled]) -> Iterator[list[Spooled]]:
-    rest = iter(unrecorded)
-    while some := list(itertools.islice(rest, FRAME_RESULTS)):
-        yield some
+def _frames(results: Iterable[Spooled]) -> Iterator[list[Spooled]]:
+    frame: list[Spooled] = []
+    size = 0
+    for spooled in results:
+        frame.append(spooled)
+        size += len(spooled[2].line)
+        if len(frame) == FRAME_RESULTS or size >= FRAME_BYTES:
+            yield frame
+            frame, size = [], 0
+    if frame:
+        yield frame
 
 
-def _write(file: int, results: Sequence[Spooled]) -> int:
-    """Write a frame: an index, and the lines in its order. Return how many bytes that were."""
-    index = _encoder.encode([(key, epoch, result.entry) for key, epoch, result in results])
-    lines = b"".join([result.line for _, _, result in results])
-    head = _HEAD.pack(len(index), len(lines), zlib.crc32(lines, zlib.crc32(index)))
-    frame = b"".join((head, index, lines))
-    if os.write(file, frame) != len(frame):
+def _write(file: int, frame: Sequence[Spooled]) -> int:
+    """Write an index, and the lines in its order. Return how many bytes that were."""
+    index = _encoder.encode([(key, attempt, result.entry) for key, attempt, result in frame])
+    lines = [result.line for _, _, result in frame]
+    size, crc = 0, zlib.crc32(index)
+    for line in lines:
+        size += len(line)
+        crc = zlib.crc32(line, crc)
+    head = _HEAD.pack(len(index), size, crc)
+    written = len(head) + len(index) + size
+    if os.writev(file, [head, index, *lines]) != written:
         raise OSError("The disk took only a part of the answers.")
-    return len(frame)
+    return written
 
 
-def _read(file: BinaryIO, key: int, epoch: int) -> Iterator[Result]:
+def _read(file: BinaryIO, works: Container[tuple[int, int]]) -> Iterator[tuple[int, Result]]:
     left = os.fstat(file.fileno()).st_size
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         index_bytes, lines_bytes, crc = _HEAD.unpack(head)
@@ -179,11 +193,16 @@ def _read(file: BinaryIO, key: int, epoch: int) -> Iterator[Result]:
         if crc != zlib.crc32(lines, zlib.crc32(index)):
             return
         start = 0
-        for its_key, its_epoch, entry in _index.decode(index):
+        for key, attempt, entry in _index.decode(index):
             end = start + entry.bytes
-            if (its_key, its_epoch) == (key, epoch):
-                yield Result(entry, lines[start:end])
+            if (key, attempt) in works:
+                yield key, Result(entry, lines[start:end])
             start = end
+
+
+def _close(file: int) -> None:
+    with suppress(OSError):  # some file systems tell only now that they could not write
+        os.close(file)
 
 
 def _remove(path: Path) -> None:

@@ -125,7 +125,7 @@ class Work:
     deadline: float  # by the engine's clock; no call begins after it
     target: Target
     requests: deque[Request]
-    epoch: int = 0  # of the claim
+    attempt: int = 1  # of the batch
     priority: int = 0  # the highest goes first
     alone: bool = False  # for the source: no other work beside it
     one_by_one: bool = False  # no call begins before the result of the one before is recorded

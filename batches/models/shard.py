@@ -4,7 +4,8 @@ import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q, Sum, Value
+from django.db.models.functions import Concat, Right
 
 from api.prepared import Given, Moment, PreparedUpdate
 from batches.models.batch import Batch
@@ -15,6 +16,7 @@ ALONE_AFTER = 2  # deaths in a row: an engine that has the shard has nothing els
 # And it calls one line at a time. From here on a death counts only if a line was being called: that line it was.
 ONE_BY_ONE_AFTER = 3
 GIVEN_UP_AFTER = 6  # and that line is given up
+MOST_LOST_BY = 5  # engines that are remembered to have lost it
 USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -41,6 +43,13 @@ class ShardQuerySet(models.QuerySet["Shard"]):
 
     def held_by(self, engine_id: str) -> Self:
         return self.filter(state=Shard.State.RUNNING, owner_id=engine_id)
+
+    def give_up(self, engine_id: str) -> int:
+        """Hand back what an engine still holds that ends here, perhaps with answers that nobody has recorded."""
+        names = Right(Concat("lost_by", Value(f" {engine_id}")), 255)
+        return self.held_by(engine_id).update(
+            state=Shard.State.WAITING, owner=None, lease_expires_at=None, lost_by=names
+        )
 
 
 class Shard(models.Model):
@@ -71,7 +80,8 @@ class Shard(models.Model):
     )  # leases that lapsed since a result was recorded
     calling = models.BooleanField(default=False)  # a line, of a shard that runs one by one
 
-    lost_by: str | None = None  # the engine that had it when this claim took it over; no column
+    # Engines that may have had answers, not recorded, when they lost it; without one since a result was recorded.
+    lost_by = models.CharField(max_length=255, default="", blank=True)
 
     objects = ShardQuerySet.as_manager()
 
@@ -90,6 +100,7 @@ class Shard(models.Model):
                 fields=["lease_expires_at"], name="shard_running", condition=Q(state="running")
             ),
             models.Index(fields=["deaths"], name="shard_died", condition=Q(deaths__gt=0)),
+            models.Index(fields=["lost_by"], name="shard_lost", condition=~Q(lost_by="")),
         ]
 
     def __str__(self) -> str:
@@ -102,6 +113,7 @@ class Shard(models.Model):
         until = now + datetime.timedelta(seconds=lease_seconds)
         is_telling = self.calling or self.deaths < ONE_BY_ONE_AFTER
         died = int(self.state == self.State.RUNNING and is_telling)
+        lost_by = " ".join([*self.lost_by.split(), self.owner_id or ""][-MOST_LOST_BY:]).strip()
         if not _claim.run(
             shard=self.pk,
             epoch=self.epoch,
@@ -110,10 +122,11 @@ class Shard(models.Model):
             engine=engine and engine.pk,
             until=until,
             died=died,
+            lost_by=lost_by,
         ):
             return False
         self.deaths += died
-        self.lost_by = self.owner_id
+        self.lost_by = lost_by
         self.state, self.owner, self.lease_expires_at = self.State.RUNNING, engine, until
         self.calling = False
         self.epoch += 1
@@ -128,6 +141,7 @@ _claim = PreparedUpdate(
     state=Shard.State.RUNNING,
     owner=Given("engine"),
     epoch=F("epoch") + 1,
+    lost_by=Given("lost_by"),
     lease_expires_at=Given("until", models.DateTimeField()),
     calling=False,
 )

@@ -55,7 +55,7 @@ def make_upstream(**fields: Any) -> Upstream:
 def make_engine(lease: datetime.timedelta = HOUR) -> Engine:
     now = database_now()
     return Engine.objects.create(
-        id=f"engine {next(_numbers)}",
+        id=f"engine-{next(_numbers)}",
         host="here",
         pid=1,
         started_at=now,

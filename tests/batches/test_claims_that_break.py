@@ -1,21 +1,33 @@
 """Claims that break off, files that cannot be read, a key that was exchanged: nothing is held for ever, nobody waits for another."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 from pytest_django import Settings
 
 from accounts.models import Account
 from batches import claims, journal
-from batches.execution import run_turn
+from batches.beat import Heartbeat
+from batches.execution import Desk, run_turn
+from batches.executor.engine import Engine as Pump
 from batches.executor.lines import Request
 from batches.models import Shard, Status, Upstream
 from batches.verification import verify
 from files.storage import storage
-from tests.batches.executor.scripted import Call, reply
-from tests.batches.factories import answers, claimed, make_engine, start, unanswered
+from tests.batches.executor.scripted import Call, Scripted, options, reply
+from tests.batches.factories import (
+    HOUR,
+    answers,
+    claimed,
+    make_engine,
+    make_upstream,
+    start,
+    unanswered,
+)
 from tests.batches.test_execution import apart, end, model_server
 from tests.factories import AccountFactory
 
@@ -129,3 +141,31 @@ def test_one_claim_brings_no_more_than_its_bytes(
     taken = claims.claim_shards(make_engine(), 1000, claims.Hand())
 
     assert len(taken) == 2  # the second one fills what is left
+
+
+def test_a_late_record_does_not_forget_what_was_claimed_anew(account: Account) -> None:
+    """The engine's lease had lapsed, perhaps because its host slept; then it claimed its own shard again."""
+    make_upstream()
+    batch = start(account, 2)
+    engine = make_engine()
+
+    async def claim_again() -> tuple[bool, bool]:
+        with ThreadPoolExecutor(1) as thread:
+            desk = Desk(engine, thread)
+            pump = Pump(desk, Scripted(), options())
+            desk.heartbeat = Heartbeat(engine, pump, asyncio.get_running_loop())
+            [old] = await desk.claim(10, frozenset())
+            await desk._in_thread(
+                lambda: batch.shards.update(lease_expires_at=F("lease_expires_at") - HOUR)
+            )
+            results = answers(old.requests)
+            claims = asyncio.create_task(desk.claim(10, frozenset()))
+            await asyncio.sleep(0)  # it is in the thread, and the record behind it
+            late = await desk.record(old, results, finished=True)
+            [new] = await claims
+            mine = await desk.record(new, results, finished=True)
+            await desk.close()
+            return late, mine
+
+    assert asyncio.run(claim_again()) == (False, True)
+    assert verify(end(batch, Status.COMPLETED)) == []

@@ -1,6 +1,7 @@
 """Answers that an engine had when it died: taken over with its shard, recorded once, and asked for no more."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from accounts.models import Account
-from batches import journal, lifecycle, results
+from api.clock import database_now
+from batches import execution, journal, lifecycle, results
 from batches.execution import run_turn
 from batches.executor.lines import Request
-from batches.models import Batch, Engine, Segment, Shard, Status
+from batches.models import Batch, Engine, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
 from batches.salvage import purge, spool_of
 from batches.verification import verify
@@ -20,7 +22,6 @@ from tests.batches.factories import (
     HOUR,
     LEASE,
     answers,
-    claimed,
     codes_of,
     ids_of,
     lines_of,
@@ -49,14 +50,13 @@ def _answer(call: Call) -> bytes:
     return reply({"new": True})
 
 
-def _had(dead: Engine, batch: Batch, count: int, epoch: int = 1) -> list[Request]:
+def _had(dead: Engine, batch: Batch, count: int, attempt: int = 1) -> list[Request]:
     """An engine claims the shard, has answers for its first lines, and dies."""
     shard = batch.shards.get()
-    shard = claimed(shard, lease=-1)
-    batch.shards.update(owner=dead)
+    assert shard.claim(dead, -1, database_now())
     requests = unanswered(shard)
     spool = spool_of(dead)
-    spool.rewrite((shard.pk, epoch, result) for result in answers(requests[:count]))
+    spool.rewrite((shard.pk, attempt, result) for result in answers(requests[:count]))
     return requests
 
 
@@ -102,37 +102,95 @@ def test_they_say_nothing_of_what_the_engine_died_of(account: Account, dead: Eng
     batch.shards.update(deaths=1)
     _had(dead, batch, 4)
     shard = batch.shards.get()
-    assert shard.claim(None, LEASE, shard.lease_expires_at + HOUR)
+    assert shard.claim(None, LEASE, database_now())
     assert journal.record(shard, 1, answers(unanswered(shard)[:1]), LEASE, of_the_dead=True)
     assert batch.shards.get().deaths == 2
     assert journal.record(shard, 1, answers(unanswered(shard)[:1]), LEASE)
     assert batch.shards.get().deaths == 0
 
 
-@pytest.mark.parametrize(
-    "wrong", ["of an earlier claim", "of another line", "of a shard that kills", "handed back"]
-)
+@pytest.mark.parametrize("wrong", ["of another attempt", "of another line", "of one that kills"])
 def test_answers_that_are_not_surely_its_own_are_asked_for_again(
     account: Account, dead: Engine, wrong: str
 ) -> None:
     with model_server(_answer) as server:
         batch = start(account, LINES)
-        _had(dead, batch, 4, epoch=0 if wrong == "of an earlier claim" else 1)
+        requests = _had(dead, batch, 4, attempt=2 if wrong == "of another attempt" else 1)
         if wrong == "of another line":
-            shard = batch.shards.get()
-            asked = [Request(r.index, r.line, b'"x"', r.body) for r in unanswered(shard)]
-            spool_of(dead).rewrite(())
+            other = [Request(r.index, r.line, b'"x"', r.body) for r in requests]
             [path] = _spools()
             path.unlink()
-            spool_of(dead).rewrite((shard.pk, 1, result) for result in answers(asked))
-        elif wrong == "of a shard that kills":
+            spool_of(dead).rewrite((batch.shards.get().pk, 1, r) for r in answers(other))
+        elif wrong == "of one that kills":
             batch.shards.update(deaths=ONE_BY_ONE_AFTER)
-        elif wrong == "handed back":
-            batch.shards.update(state=Shard.State.WAITING, owner=None)
         run_turn(lambda: False)
     assert len(server.calls) == LINES
     assert verify(end(batch, Status.COMPLETED)) == []
     assert not any(_old(batch))
+
+
+def _claims_and_dies(batch: Batch) -> None:
+    assert batch.shards.get().claim(make_engine(lease=-HOUR / 60), -1, database_now())
+
+
+def _claims_and_cannot_record(batch: Batch) -> None:
+    shard = batch.shards.get()
+    assert shard.claim(make_engine(), LEASE, database_now())
+    execution._release(shard)
+
+
+def _claims_to_end_it_and_dies(batch: Batch) -> None:
+    assert batch.shards.get().claim(None, -1, database_now())
+
+
+def _cannot_record_until_its_turn_is_over(batch: Batch) -> None:
+    heir = make_engine()
+    shard = batch.shards.get()
+    assert shard.claim(heir, LEASE, database_now())
+    execution._let_go(heir)
+
+
+@pytest.mark.parametrize(
+    "heir",
+    [
+        _claims_and_dies,
+        _claims_and_cannot_record,
+        _claims_to_end_it_and_dies,
+        _cannot_record_until_its_turn_is_over,
+    ],
+    ids=lambda heir: heir.__name__,
+)
+def test_they_are_found_when_the_next_owner_could_not_take_them(
+    account: Account, dead: Engine, heir: Callable[[Batch], None]
+) -> None:
+    with model_server(_answer) as server:
+        batch = start(account, LINES)
+        _had(dead, batch, 4)
+        heir(batch)
+        run_turn(lambda: False)
+    assert len(server.calls) == LINES - 4
+    assert verify(end(batch, Status.COMPLETED)) == []
+    assert batch.shards.get().lost_by == ""
+
+
+def test_a_turn_that_ends_before_it_could_record_leaves_its_answers_to_the_next(
+    account: Account, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.BATCH_DRAIN_SECONDS = 0.1
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("there is no space")
+
+    with model_server(_answer) as server:
+        batch = start(account, LINES)
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "finish", refuse)
+            patch.setattr(journal, "record", refuse)
+            run_turn(lambda: len(server.calls) == LINES)
+        assert Engine.objects.count() == 0
+        run_turn(lambda: False)
+    assert len(server.calls) == LINES
+    assert verify(end(batch, Status.COMPLETED)) == []
 
 
 @pytest.mark.parametrize("how", [Status.CANCELLED, Status.EXPIRED])
@@ -163,11 +221,14 @@ def test_they_are_kept_until_somebody_has_taken_over(
     os.utime(path, (0, 0))
     purge()
     assert path.exists()
-    batch.shards.update(owner=None)
+    shard = batch.shards.get()
+    assert shard.claim(None, LEASE, database_now())
     dead.delete()
     purge()
+    assert path.exists()
+    assert journal.record(shard, 1, [], LEASE)
+    purge()
     assert not path.exists()
-    assert Segment.objects.count() == 0
 
 
 def _spools() -> list[Path]:

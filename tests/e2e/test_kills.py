@@ -101,7 +101,7 @@ def test_answers_that_were_not_recorded_yet_are_not_asked_for_again(fleet: Fleet
             def unrecorded() -> int:
                 return fleet.upstream.called() - batch.recorded()
 
-            wait_for(lambda: unrecorded() >= 3 * IN_FLIGHT, "answers that are not recorded")
+            wait_for(lambda: unrecorded() >= 1.5 * IN_FLIGHT, "answers that are not recorded")
             kill(worker.pids("worker-engine"))
         _ends_with_few_repeats(fleet, batch)
 

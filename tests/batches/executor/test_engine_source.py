@@ -142,6 +142,16 @@ def test_calls_wait_for_a_source_that_stalls_and_not_for_one_that_is_slow():
     assert recorder.is_full(now)
 
 
+def test_no_call_begins_while_the_memory_is_full_however_quick_the_source_is():
+    limits = options(concurrency=4, max_unrecorded_bytes=1000)
+    recorder = Recorder(source(), limits, lambda: 0.0, lambda: None)
+    busy = work(10)
+    for request in list(busy.requests)[:6]:
+        result = Result.of(request, b"." * 200, attempts=1, status=None, cause="x", latency_ms=1)
+        recorder.add(busy, result)
+    assert recorder.is_full(0.0)
+
+
 async def test_a_crash_would_repeat_little_more_than_what_is_in_flight():
     unrecorded = []
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ def spool(tmp_path):
 def kept(tmp_path):
     """What is found of a work, by the index of its lines."""
 
-    def read(key=1, epoch=1, name="engine"):
-        found = list(spooled(tmp_path / "spool", name, key, epoch))
-        assert all(result == RESULTS[result.entry.index] for result in found)
-        return [result.entry.index for result in found]
+    def read(key=1, attempt=1, name="engine"):
+        found = list(spooled(tmp_path / "spool", name, {(key, attempt)}))
+        assert all((of, result) == (key, RESULTS[result.entry.index]) for of, result in found)
+        return [result.entry.index for _, result in found]
 
     return read
 
@@ -59,13 +60,13 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "spool").iterdir())
 
 
-def test_results_come_back_as_they_were_by_work_and_claim(spool, kept):
+def test_results_come_back_as_they_were_by_work_and_attempt(spool, kept):
     for index in range(10):
         spool.add(1 + index % 2, 1, RESULTS[index])
     spool.add(1, 2, RESULTS[10])
     assert kept(key=1) == [0, 2, 4, 6, 8]
     assert kept(key=2) == [1, 3, 5, 7, 9]
-    assert kept(key=1, epoch=2) == [10]
+    assert kept(key=1, attempt=2) == [10]
     assert kept(key=3) == kept(name="engin") == []
 
 
@@ -119,8 +120,8 @@ def _refuse(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _take_a_part(file, data, write=os.write):
-    return write(file, data[:40])
+def _take_a_part(file, pieces):
+    return os.write(file, b"".join(pieces)[:40])
 
 
 @pytest.mark.parametrize("write", [_refuse, _take_a_part])
@@ -129,7 +130,7 @@ def test_a_disk_that_refuses_costs_no_answer_and_no_call(tmp_path, monkeypatch, 
     spool = Written(tmp_path / "spool", "engine", clock=lambda: now[0])
     spool.rewrite([(1, 1, RESULTS[0])])
     with monkeypatch.context() as patch:
-        patch.setattr(spooling.os, "write", write)
+        patch.setattr(spooling.os, "writev", write)
         spool.add(1, 1, RESULTS[1])
     spool.add(1, 1, RESULTS[2])
     assert kept() == [0]
@@ -137,13 +138,55 @@ def test_a_disk_that_refuses_costs_no_answer_and_no_call(tmp_path, monkeypatch, 
     now[0] += RETRY_SECONDS
     assert spool.is_due(0)
     with monkeypatch.context() as patch:
-        patch.setattr(spooling.os, "write", write)
+        patch.setattr(spooling.os, "writev", write)
         spool.rewrite([(1, 1, result) for result in RESULTS[:3]])
     assert kept() == [0]
     now[0] += RETRY_SECONDS
     spool.rewrite([(1, 1, result) for result in RESULTS[:3]])
     assert kept() == [0, 1, 2]
     assert len(files(tmp_path)) == 1
+
+
+def test_a_disk_that_tells_only_at_the_close_stops_nothing(tmp_path, spool, kept, monkeypatch):
+    """And the number of the file, which others may have by then, is not used again."""
+    closed = []
+
+    def close(file, close=os.close):
+        close(file)
+        closed.append(file)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    spool.add(1, 1, RESULTS[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(spooling.os, "close", close)
+        spool.rewrite([(1, 1, RESULTS[0])])
+        patch.setattr(spooling.os, "writev", _refuse)
+        spool.add(1, 1, RESULTS[1])
+    assert len(closed) == 2
+    spool.add(1, 1, RESULTS[2])
+    spool.close(keep=True)
+    assert kept() == [0]
+
+
+def test_what_another_version_wrote_is_let_be(tmp_path, spool, kept):
+    [path] = files(tmp_path)
+    index = b'[[1,1,["entry of a later version"]]]'
+    path.write_bytes(spooling._HEAD.pack(len(index), 0, zlib.crc32(index)) + index)
+    assert kept() == []
+
+
+def test_large_answers_are_written_a_few_at_a_time(spool, kept, monkeypatch):
+    monkeypatch.setattr(spooling, "FRAME_BYTES", 400)
+    written = []
+
+    def writev(file, pieces, writev=os.writev):
+        written.append(sum(map(len, pieces[2:])))
+        return writev(file, pieces)
+
+    monkeypatch.setattr(spooling.os, "writev", writev)
+    spool.rewrite((1, 1, result) for result in RESULTS)
+    assert kept() == list(range(50))
+    assert max(written) < 400 + max(len(result.line) for result in RESULTS)
 
 
 def test_nothing_of_it_is_left_by_an_engine_that_ends_well(tmp_path, spool, kept):
@@ -193,7 +236,7 @@ async def test_a_slot_is_given_away_when_its_answer_outlives_the_process(tmp_pat
 
     async def script(id, body):
         nonlocal most_lost
-        outlived = {result.entry.index for result in spooled(tmp_path, "e", key, 0)}
+        outlived = {result.entry.index for _, result in spooled(tmp_path, "e", {(key, 1)})}
         most_lost = max(most_lost, len(http.calls) - len(outlived))
         await asyncio.sleep(0)
         return Answer(200, {}, b"{}")
@@ -203,7 +246,7 @@ async def test_a_slot_is_given_away_when_its_answer_outlives_the_process(tmp_pat
         given, http, options(concurrency=slots, stall_seconds=60), spool=Spool(tmp_path, "e")
     )
     async with running(engine):
-        await until(lambda: len(list(spooled(tmp_path, "e", key, 0))) >= 4 * slots)
+        await until(lambda: len(list(spooled(tmp_path, "e", {(key, 1)}))) >= 4 * slots)
         assert most_lost > 0
         given.failing.clear()
     assert most_lost <= slots
@@ -218,10 +261,10 @@ async def test_what_nobody_took_is_left_to_others(tmp_path):
     spool = Spool(tmp_path, "e")
     engine = Engine(given, Scripted(), options(give_up_seconds=0.05), spool=spool)
     async with running(engine):
-        await until(lambda: len(list(spooled(tmp_path, "e", key, 0))) == 3)
+        await until(lambda: len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3)
         engine.stop(0)
     assert given.results == []
-    assert len(list(spooled(tmp_path, "e", key, 0))) == 3
+    assert len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3
 
 
 async def test_an_engine_without_work_has_none(tmp_path):
