@@ -23,6 +23,7 @@ from console.acts import VERBS
 from console.models import Act, ActObject, kind_of
 from console.pages import Look, Page, Tabs, Typed, begins_with
 from console.parts import badge, link, moment, page_of, two_lines
+from console.reasons import PasswordForm
 from console.text import number, visible
 
 OBJECTS_A_PAGE = 100
@@ -194,6 +195,7 @@ class OperatorAdmin(Page, UserAdmin):
     search_help_text = "Name or e-mail"
     list_select_related = False
     add_form = UserCreationForm
+    change_password_form = PasswordForm
     add_form_template = None
     filter_horizontal = ()
     add_fieldsets = [

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth.forms import AdminPasswordChangeForm
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseRedirect
 
@@ -32,6 +33,20 @@ class _Form:
     def clean(self: Any) -> Any:
         cleaned = super().clean()  # type: ignore[misc]
         if not (self.instance._state.adding or reason_in(self.data)):
+            self.add_error(None, NEEDED)
+        return cleaned
+
+
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # cannot be subscripted when it runs
+    """Another operator's new password, which takes a reason, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": ""} | kwargs)
+        self.reason = reason_in(self.data)
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        if not self.reason:
             self.add_error(None, NEEDED)
         return cleaned
 

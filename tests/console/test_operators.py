@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from config.roles import ROLES
 from console.models import Act
+from console.reasons import NEEDED
 from tests.console.operators import in_role, logged_in
 
 pytestmark = pytest.mark.django_db
@@ -126,12 +127,20 @@ def test_a_new_password_is_set_and_logged_without_it(chief: User) -> None:
     new = {"password1": "sixteen letters x", "password2": "sixteen letters x"}
 
     client = logged_in(chief)
-    response = client.post(url, new | {"usable_password": "true", "set-password": "1"})
+    form = new | {"usable_password": "true", "set-password": "1"}
+    refused = client.post(url, form)
+    assert NEEDED in refused.content.decode()
+    user.refresh_from_db()
+    assert not user.check_password("sixteen letters x")
+    mistyped = client.post(url, form | {"_reason": "she forgot it", "password2": "other"})
+    assert "she forgot it" in mistyped.content.decode()
+    response = client.post(url, form | {"_reason": "she forgot it"})
 
     assert response.status_code == 302
     user.refresh_from_db()
     assert user.check_password("sixteen letters x")
     act = Act.objects.get()
+    assert act.reason == "she forgot it"
     assert act.affected.get().outcome == "changed: password"
     assert "sixteen" not in str(list(Act.objects.values()))
 
