@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import Account
-from batches import lifecycle, results
+from batches import lifecycle, results, salvage
 from batches.execution import run_turn
 from batches.models import Batch, Segment, Status
 from batches.verification import verify
@@ -90,9 +90,9 @@ def test_results_wait_until_they_can_be_written(
 
 
 def test_a_turn_that_ends_on_a_full_disk_hands_its_shards_back(
-    account: Account, monkeypatch: pytest.MonkeyPatch, storage_dir: Path
+    account: Account, monkeypatch: pytest.MonkeyPatch, storage_dir: Path, settings: Settings
 ) -> None:
-    """What could not be recorded is called again by whoever has space."""
+    """What could not be recorded is recorded by whoever has space, and not called again."""
     with model_server(lambda _: reply()) as server, _nothing_left_over(storage_dir):
         batch = start(account, LINES)
         with monkeypatch.context() as full:
@@ -102,7 +102,10 @@ def test_a_turn_that_ends_on_a_full_disk_hands_its_shards_back(
         assert (batch.completed, batch.failed) == (0, 0)
         assert not batch.shards.exclude(state="waiting").exists()
         run_turn(lambda: False)
+        settings.ORPHAN_GRACE_SECONDS = 0
+        salvage.purge()
 
+    assert len(server.calls) == LINES
     results.finalize(batch.pk)
     batch.refresh_from_db()
     assert (batch.status, batch.completed, verify(batch)) == (Status.COMPLETED, LINES, [])
