@@ -3,6 +3,7 @@
 validate_batch -> run_turn (any number) -> finalize_batch; sweep wakes whatever was lost on the way.
 """
 
+import accounts.acts  # noqa: F401 - what was begun on accounts and keys is carried on here, too
 from batches import acts, cluster, execution, results, salvage, traffic, validation
 from batches import sweep as sweeping
 from console import logins

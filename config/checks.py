@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from api.commands import SETTINGS
 from files.storage import storage
 
 GUARD_CYCLES = (0.25, 0.5, 1)
@@ -168,7 +169,7 @@ CHECKS: Sequence[Callable[..., list[CheckMessage]]] = (
 
 def register_checks() -> None:
     for check in CHECKS:
-        register(check)
+        register(check, SETTINGS)
 
 
 def _clusters() -> list[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,8 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from config.health import livez, readyz
 
+admin.autodiscover()  # before its URLs are asked for
+
 API: list[URLPattern | URLResolver] = [
     path("", include("files.urls")),
     path("", include("batches.urls")),

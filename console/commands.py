@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
+from api.commands import ServiceCommand
 from console import acts
 from console.acts import MOST, By, TooMany, Verb, counted
 from console.models import Act
@@ -31,7 +32,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-class ActCommand(BaseCommand, abc.ABC):
+class ActCommand(ServiceCommand, abc.ABC):
     """Does a verb to the rows that its arguments mean.
 
     verb: unless `verb_of` says which. columns: what the table has of each outcome.

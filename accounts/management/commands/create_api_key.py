@@ -5,14 +5,15 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from accounts.models import SCOPES, Account, ApiKey
 from api.clock import database_now
+from api.commands import ServiceCommand
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Make an API key and print its secret, which cannot be shown again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from api.commands import ServiceCommand
 from batches.commands import add_selection, described, selected, user_of
 from batches.models import Batch
 from console.commands import add_json, table
@@ -12,7 +13,7 @@ from console.commands import add_json, table
 MOST = 50
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "List batches, the newest first: all, by their ids, or those that match."
 
     def add_arguments(self, parser: CommandParser) -> None:

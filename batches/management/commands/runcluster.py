@@ -12,6 +12,7 @@ from batches.hints import TASKS, queue_name
 
 class Command(BaseCommand):
     help = "Internal: runs one cluster. Use runworker instead."
+    requires_system_checks: list[str] = []  # runworker has done them
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("cluster", choices=["control", "engine"])

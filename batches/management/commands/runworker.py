@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from api.commands import ServiceCommand
 from batches.supervisor import Supervisor
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Works off batches: runs the control cluster and the engines of this host until SIGTERM. "
         "Then calls in flight may finish, for BATCH_DRAIN_SECONDS. Ends with status 1 when work is due "

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from api.clock import database_now, unix_seconds
+from api.commands import ServiceCommand
 from batches import inspection, standing
 from batches.commands import described, user_of
 from batches.models import TERMINAL, Batch
@@ -14,7 +15,7 @@ from console.commands import add_json, table
 from console.text import duration, number, share, visible
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Show a batch: how far it is, why it is not moving, why lines failed, and its history."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from accounts.models import Account, ExternalUser, Owner
+from api.commands import ServiceCommand
 from api.errors import ApiError
 from batches import lifecycle
 from batches.commands import operator
@@ -21,7 +22,7 @@ from files.upload import Upload, save
 POLL_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Submit a JSONL file as a batch. With --wait, show its progress and save its results."
 
     def add_arguments(self, parser: CommandParser) -> None:

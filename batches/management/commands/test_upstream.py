@@ -4,8 +4,9 @@ import dataclasses
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from api.commands import ServiceCommand
 from batches import upstreams
 from batches.models import Upstream
 from console.acts import By
@@ -13,7 +14,7 @@ from console.commands import add_json
 from console.text import visible
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Ask an upstream for its models and send it one tiny request. Fails when an answer is not good."
 
     def add_arguments(self, parser: CommandParser) -> None:

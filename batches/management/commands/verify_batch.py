@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from api.commands import ServiceCommand
 from batches.models import Batch
 from batches.verification import verify
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = "Check a batch against its input, its files and its history. Ends with status 1 when a promise is broken."
 
     def add_arguments(self, parser: CommandParser) -> None:
