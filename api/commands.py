@@ -1,4 +1,4 @@
-"""The base of every command: it looks at the settings before it begins, and at nothing that no operator can mend."""
+"""The base of commands: it looks at the settings before it begins, and at nothing that no operator can mend."""
 
 from django.core.management.base import BaseCommand
 

@@ -216,8 +216,7 @@ class Heartbeat(threading.Thread):
         self._keep_health(state.health)
         promised = {thing: Use(slots, slots) for thing, slots in self._promised.items()}
         held = Shard.objects.held_by(self._engine.pk)
-        if state.shards:
-            held.update(lease_expires_at=lease)
+        held.update(lease_expires_at=lease)  # also those of a claim that are not in hand yet
         rows = list(held.values_list("pk", "epoch", "batch_id")) if state.shards else []
         return News(
             proven_until=started + _provable(),

@@ -191,11 +191,11 @@ class Desk:
         taken = []
         for claim in found:
             try:
-                work = _load(claim, self._target(claim.batch), left.get(claim.shard.pk, ()))
+                work = _load(claim, self._target(claim.batch), left.pop(claim.shard.pk, ()))
             except DatabaseError:
                 raise
             except Exception:  # of this shard's files; others must not wait for it
-                logger.exception("Shard %s cannot be read.", claim.shard)
+                logger.exception("Shard %s cannot be begun.", claim.shard)
                 self._unreadable[claim.batch.pk] = time.monotonic() + UNREADABLE_SECONDS
                 _release(claim.shard)
                 continue
@@ -259,7 +259,8 @@ def _load(claim: Claim, target: Target, left: Sequence[Result]) -> Work | None:
         logger.error("%s", missing)
         requests, lost = [], journal.lost_requests(shard)
     if not requests:
-        results = [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
+        results, lost = salvage(left, lost)
+        results += [journal.closed(request, Code.INPUT_FILE_MISSING) for request in lost]
         journal.finish(shard, batch.attempt, results, advance=True)
         return None
     requests = _take_over(shard, batch.attempt, requests, left)

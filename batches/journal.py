@@ -21,7 +21,7 @@ from django.db.models import BigIntegerField, Case, DateTimeField, F, QuerySet, 
 from api.clock import database_now
 from api.prepared import Given, Prepared, PreparedDelete, PreparedInsert, PreparedUpdate
 from batches import hints, traffic
-from batches.executor.lines import Code, Entry, Request, Result, closing_line
+from batches.executor.lines import UNKNOWN_ID, Code, Entry, Request, Result, closing_line
 from batches.input import Input
 from batches.models import USAGE, Batch, Segment, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
@@ -85,7 +85,7 @@ def lost_requests(shard: Shard) -> list[Request]:
     """Stand-ins for the unanswered lines of a shard whose input is lost: nobody knows their ids any more."""
     done = answered(shard)
     return [
-        Request(index=index, line=0, custom_id=b"null", body=b"")
+        Request(index=index, line=0, custom_id=UNKNOWN_ID, body=b"")
         for index in range(shard.lines)
         if index not in done
     ]

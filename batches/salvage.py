@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from batches.executor.lines import Request, Result
+from batches.executor.lines import UNKNOWN_ID, Request, Result
 from batches.executor.spool import Spool, forget_spools, spooled
 from batches.models import Engine, Shard
 from batches.models.shard import ONE_BY_ONE_AFTER
@@ -22,7 +22,7 @@ def _directory() -> Path:
 
 
 def left_behind(shards: Iterable[tuple[Shard, int]]) -> dict[int, list[Result]]:
-    """What the last owners of these shards had of them, by the shard's id: recorded or not, some of it perhaps twice.
+    """What the last owners of these shards had of them, by the shard's id: a result a line, recorded or not.
 
     shards: just claimed, each with the attempt of its batch. Nothing of one whose lines run one by one: perhaps it is
     an answer that its owners died of.
@@ -42,14 +42,15 @@ def left_behind(shards: Iterable[tuple[Shard, int]]) -> dict[int, list[Result]]:
 def salvage(
     left: Sequence[Result], requests: Sequence[Request]
 ) -> tuple[list[Result], list[Request]]:
-    """Return what was left behind for these requests, a result for each at most, and the requests without one."""
+    """Return what was left behind for these requests, and the requests without it."""
     ids = {request.index: request.custom_id for request in requests}
-    results = {
-        result.entry.index: result
+    results = [
+        result
         for result in left
-        if ids.get(result.entry.index) == bytes(result.entry.custom_id)
-    }
-    return list(results.values()), [request for request in requests if request.index not in results]
+        if ids.get(result.entry.index) in (bytes(result.entry.custom_id), UNKNOWN_ID)
+    ]
+    done = {result.entry.index for result in results}
+    return results, [request for request in requests if request.index not in done]
 
 
 def purge() -> None:

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_wsgi_application()
+# Every page is loaded before the first request: it would wait for it, and a mistake be found by a caller.
+import_module(settings.ROOT_URLCONF)
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -10,6 +10,7 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, Permission, User
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest
@@ -227,6 +228,10 @@ class OperatorAdmin(Page, UserAdmin):
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         field.label, field.help_text = "Roles", ""
         return field
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        with transaction.atomic():  # the password and its entry in the log
+            return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.is_staff = True  # whoever is here is an operator

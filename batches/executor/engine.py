@@ -338,7 +338,7 @@ class Engine:
 
     def _drop(self, work: Work) -> None:
         self._pool.remove(work)
-        self._recorder.forget(work)
+        self._recorder.drop(work)
         self._abort_calls(work)
 
     # Claims

@@ -50,6 +50,8 @@ MESSAGES = {
 
 # Request lines
 
+UNKNOWN_ID = b"null"  # the custom_id of a line whose file is lost
+
 
 class Request(Struct, frozen=True, gc=False):
     """One request line of a shard."""

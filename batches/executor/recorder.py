@@ -56,7 +56,13 @@ class Recorder:
         if work.result_bytes >= self._options.flush_bytes or not work.left or work.one_by_one:
             self._is_due()
 
-    def forget(self, work: Work, count: int | None = None) -> None:
+    def drop(self, work: Work) -> None:
+        """Forget a work that is somebody else's by now, who may not have taken its results over yet."""
+        if work.results and self._spool is not None:
+            self._spool.outlives = True
+        self._forget(work)
+
+    def _forget(self, work: Work, count: int | None = None) -> None:
         """Drop the first `count` results, or all."""
         forgotten = work.results[:count]
         del work.results[:count]
@@ -81,7 +87,8 @@ class Recorder:
     def close(self) -> None:
         """Leave no spool behind, but for what the source never took."""
         if self._spool is not None:
-            self._spool.close(keep=self.unrecorded > 0)
+            self._spool.outlives |= self.unrecorded > 0
+            self._spool.close()
 
     def is_full(self, now: float) -> bool:
         """No call should begin: a crash now would repeat too many answered calls, or the memory fill.
@@ -157,7 +164,7 @@ class Recorder:
             self._many_since = self._clock()
             if work.gone:
                 return Settled.HELD
-            self.forget(work, len(results))
+            self._forget(work, len(results))
             work.waits_since = began  # what is left came later
         if finished:
             return Settled.DONE

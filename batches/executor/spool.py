@@ -24,7 +24,7 @@ from batches.executor.lines import Entry, Result
 logger = logging.getLogger(__name__)
 
 MB = 1024 * 1024
-REWRITTEN_BYTES = 16 * MB  # beyond twice what is not recorded yet, and the rest is left behind
+REWRITTEN_BYTES = 16 * MB  # beyond what is not recorded yet, and the rest is left behind
 RETRY_SECONDS = 10.0  # without a spool, after the disk refused
 READ_BYTES = MB  # at a time
 FRAME_RESULTS = 256  # at most
@@ -41,12 +41,14 @@ Spooled = tuple[int, int, Result]
 class Spool:
     """The unrecorded answers of one engine. Trouble with the disk is logged, and never stands in the way of a call.
 
-    directory: shared by those who may take over. name: nobody else's, without a dot.
+    directory: shared by those who may take over. name: nobody else's, without a dot or a space.
+    outlives: from now on nothing of it is removed here, for others may need it.
     """
 
     def __init__(
         self, directory: Path, name: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.outlives = False
         self._directory = directory
         self._name = name
         self._clock = clock
@@ -78,7 +80,7 @@ class Spool:
         """Whether `rewrite` should be called: there is no spool yet, or most of it has been recorded since."""
         if self._file is None:
             return self._clock() >= self._retry_at
-        return self._bytes > REWRITTEN_BYTES + 2 * unrecorded_bytes
+        return self._bytes > REWRITTEN_BYTES + unrecorded_bytes
 
     def rewrite(self, unrecorded: Iterable[Spooled]) -> None:
         """Begin anew with the results that are not recorded yet, those that were just added among them."""
@@ -98,14 +100,14 @@ class Spool:
         self._let_go()
         self._path, self._file, self._bytes = path, file, written
         self.pending = []
-        if old is not None:
+        if old is not None and not self.outlives:
             _remove(old)
 
-    def close(self, *, keep: bool) -> None:
-        """Write no more. keep: leave it to those who take over, for it has answers that nobody recorded."""
+    def close(self) -> None:
+        """Write no more."""
         self._let_go()
         self._retry_at = math.inf
-        if self._path is not None and not keep:
+        if self._path is not None and not self.outlives:
             _remove(self._path)
 
     def _fail(self, error: OSError) -> None:
@@ -127,12 +129,12 @@ def spooled(
 
     Damage ends what is read, and so does a disk that refuses; neither is an error.
     """
-    for path in sorted(directory.glob(f"{name}.*")):
-        try:
+    try:
+        for path in sorted(directory.glob(f"{name}.*")):
             with path.open("rb", buffering=READ_BYTES) as file:
                 yield from _read(file, works)
-        except (OSError, ValueError) as error:  # an index of another version
-            logger.warning("The spool %s cannot be read: %s", path.name, error)
+    except (OSError, ValueError) as error:  # ValueError: an index of another version
+        logger.warning("The spool of %s cannot be read: %s", name, error)
 
 
 def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], seconds: float) -> None:
@@ -144,7 +146,7 @@ def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], secon
     before = time.time() - seconds
     old: dict[Path, str] = {}
     for path in directory.glob("*.*"):
-        with suppress(FileNotFoundError):  # gone in the meantime
+        with suppress(OSError):  # gone in the meantime, most likely
             if path.stat().st_mtime < before:
                 old[path] = path.name.partition(".")[0]
     if old:

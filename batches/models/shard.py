@@ -78,10 +78,12 @@ class Shard(models.Model):
     deaths = models.PositiveIntegerField(
         default=0
     )  # leases that lapsed since a result was recorded
-    calling = models.BooleanField(default=False)  # a line, of a shard that runs one by one
+    calling = models.BooleanField(
+        default=False, db_default=False
+    )  # a line, of a shard that runs one by one
 
     # Engines that may have had answers, not recorded, when they lost it; without one since a result was recorded.
-    lost_by = models.CharField(max_length=255, default="", blank=True)
+    lost_by = models.CharField(max_length=255, blank=True, default="", db_default="")
 
     objects = ShardQuerySet.as_manager()
 
@@ -113,7 +115,8 @@ class Shard(models.Model):
         until = now + datetime.timedelta(seconds=lease_seconds)
         is_telling = self.calling or self.deaths < ONE_BY_ONE_AFTER
         died = int(self.state == self.State.RUNNING and is_telling)
-        lost_by = " ".join([*self.lost_by.split(), self.owner_id or ""][-MOST_LOST_BY:]).strip()
+        names = [*self.lost_by.split(), *filter(None, [self.owner_id])]
+        lost_by = " ".join(names[-MOST_LOST_BY:])
         if not _claim.run(
             shard=self.pk,
             epoch=self.epoch,

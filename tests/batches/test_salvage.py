@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import OperationalError
 from pytest_django import Settings
 
 from accounts.models import Account
@@ -13,7 +14,7 @@ from api.clock import database_now
 from batches import execution, journal, lifecycle, results
 from batches.execution import run_turn
 from batches.executor.lines import Request
-from batches.models import Batch, Engine, Status
+from batches.models import Batch, Engine, Shard, Status
 from batches.models.shard import ONE_BY_ONE_AFTER
 from batches.salvage import purge, spool_of
 from batches.verification import verify
@@ -129,11 +130,42 @@ def test_answers_that_are_not_surely_its_own_are_asked_for_again(
     assert not any(_old(batch))
 
 
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError("there is no space")
+
+
 def _claims_and_dies(batch: Batch) -> None:
     assert batch.shards.get().claim(make_engine(lease=-HOUR / 60), -1, database_now())
 
 
 def _claims_and_cannot_record(batch: Batch) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "record", _refuse)
+        patch.setattr(execution, "UNREADABLE_SECONDS", 0)
+        drained = iter([False, False])
+        run_turn(lambda: next(drained, True))
+    assert batch.shards.get().state == Shard.State.WAITING
+
+
+def _claims_and_is_cut_from_the_database(batch: Batch) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise OperationalError("the connection was cut")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "record", cut)
+        drained = iter([False, False])
+        run_turn(lambda: next(drained, True))
+
+
+def _many_claim_and_die(batch: Batch) -> None:
+    """Not even the first one is forgotten, as long as its answers may be taken at all."""
+    for _ in range(ONE_BY_ONE_AFTER - 2):
+        _claims_and_dies(batch)
+    for _ in range(4):
+        _claims_to_hand_it_back(batch)
+
+
+def _claims_to_hand_it_back(batch: Batch) -> None:
     shard = batch.shards.get()
     assert shard.claim(make_engine(), LEASE, database_now())
     execution._release(shard)
@@ -155,6 +187,8 @@ def _cannot_record_until_its_turn_is_over(batch: Batch) -> None:
     [
         _claims_and_dies,
         _claims_and_cannot_record,
+        _claims_and_is_cut_from_the_database,
+        _many_claim_and_die,
         _claims_to_end_it_and_dies,
         _cannot_record_until_its_turn_is_over,
     ],
@@ -178,14 +212,11 @@ def test_a_turn_that_ends_before_it_could_record_leaves_its_answers_to_the_next(
 ) -> None:
     settings.BATCH_DRAIN_SECONDS = 0.1
 
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("there is no space")
-
     with model_server(_answer) as server:
         batch = start(account, LINES)
         with monkeypatch.context() as patch:
-            patch.setattr(journal, "finish", refuse)
-            patch.setattr(journal, "record", refuse)
+            patch.setattr(journal, "finish", _refuse)
+            patch.setattr(journal, "record", _refuse)
             run_turn(lambda: len(server.calls) == LINES)
         assert Engine.objects.count() == 0
         run_turn(lambda: False)

@@ -164,7 +164,6 @@ def test_a_disk_that_tells_only_at_the_close_stops_nothing(tmp_path, spool, kept
         spool.add(1, 1, RESULTS[1])
     assert len(closed) == 2
     spool.add(1, 1, RESULTS[2])
-    spool.close(keep=True)
     assert kept() == [0]
 
 
@@ -191,11 +190,17 @@ def test_large_answers_are_written_a_few_at_a_time(spool, kept, monkeypatch):
 
 def test_nothing_of_it_is_left_by_an_engine_that_ends_well(tmp_path, spool, kept):
     spool.add(1, 1, RESULTS[0])
-    spool.close(keep=True)
-    assert kept() == [0]
-    spool.close(keep=False)
+    spool.close()
     assert files(tmp_path) == []
     assert not spool.is_due(0)
+
+
+def test_what_others_may_need_is_not_removed(tmp_path, spool, kept):
+    spool.add(1, 1, RESULTS[0])
+    spool.outlives = True
+    spool.rewrite([(1, 1, RESULTS[1])])
+    spool.close()
+    assert sorted(kept()) == [0, 1]
 
 
 def test_the_old_ones_of_the_gone_are_removed(tmp_path):
@@ -264,6 +269,19 @@ async def test_what_nobody_took_is_left_to_others(tmp_path):
         await until(lambda: len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3)
         engine.stop(0)
     assert given.results == []
+    assert len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3
+
+
+async def test_what_another_has_to_take_over_is_left_to_it(tmp_path):
+    """It lost its lease; who has the shard now may die before it has taken the answers."""
+    given = source(work(3))
+    [key] = [one.key for one in given.waiting]
+    given.failing.add("record")
+    engine = Engine(given, Scripted(), options(), spool=Spool(tmp_path, "e"))
+    async with running(engine):
+        await until(lambda: len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3)
+        given.fenced.add(key)
+        given.failing.clear()
     assert len(list(spooled(tmp_path, "e", {(key, 1)}))) == 3
 
 
