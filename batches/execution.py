@@ -208,7 +208,7 @@ class Desk:
         """Hand back what a claim has taken that broke off: the heartbeat would keep it for ever, and nobody would run it."""
         if self._is_claiming:
             rows = Shard.objects.held_by(self._engine.pk).exclude(pk__in=list(self._held))
-            if count := rows.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None):
+            if count := rows.hand_back():
                 logger.warning("%d shards of a claim that broke off are handed back.", count)
             self._is_claiming = False
 
@@ -334,6 +334,6 @@ def _record(held: Held, results: list[Result], finished: bool) -> bool:
 def _release(shard: Shard) -> None:
     """Hand a shard back at once, and wake whoever may be waiting to end its batch."""
     rows = Shard.objects.filter(pk=shard.pk, epoch=shard.epoch, state=Shard.State.RUNNING)
-    rows.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None)
+    rows.hand_back()
     if not Batch.objects.running(database_now()).filter(pk=shard.batch_id).exists():
         hints.ring("finalize_batch", shard.batch_id)

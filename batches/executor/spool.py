@@ -137,10 +137,10 @@ def spooled(
         logger.warning("The spool of %s cannot be read: %s", name, error)
 
 
-def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], seconds: float) -> None:
-    """Remove the spools that were last written more than `seconds` ago and whose engines are not among the living.
+def forget_spools(directory: Path, needed: Callable[[set[str]], set[str]], seconds: float) -> None:
+    """Remove the spools that were last written more than `seconds` ago and that nobody needs.
 
-    living: returns those of these names that are.
+    needed: returns those of these names of engines that somebody does.
     """
     # The files' stamps come from this host's clock, so their age is told by that clock too.
     before = time.time() - seconds
@@ -150,7 +150,7 @@ def forget_spools(directory: Path, living: Callable[[set[str]], set[str]], secon
             if path.stat().st_mtime < before:
                 old[path] = path.name.partition(".")[0]
     if old:
-        kept = living(set(old.values()))
+        kept = needed(set(old.values()))
         for path, name in old.items():
             if name not in kept:
                 _remove(path)

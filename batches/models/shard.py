@@ -1,7 +1,7 @@
 """Shard: a run of request lines held by at most one engine; Segment: results of a shard, committed."""
 
 import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import F, Q, Sum, Value
@@ -47,9 +47,11 @@ class ShardQuerySet(models.QuerySet["Shard"]):
     def give_up(self, engine_id: str) -> int:
         """Hand back what an engine still holds that ends here, perhaps with answers that nobody has recorded."""
         names = Right(Concat("lost_by", Value(f" {engine_id}")), 255)
-        return self.held_by(engine_id).update(
-            state=Shard.State.WAITING, owner=None, lease_expires_at=None, lost_by=names
-        )
+        return self.held_by(engine_id).hand_back(lost_by=names)
+
+    def hand_back(self, **fields: Any) -> int:
+        """Let others have them at once."""
+        return self.update(state=Shard.State.WAITING, owner=None, lease_expires_at=None, **fields)
 
 
 class Shard(models.Model):

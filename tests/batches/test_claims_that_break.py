@@ -35,11 +35,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LINES = 6
 
 
-@pytest.fixture
-def account() -> Account:
-    return AccountFactory()
-
-
 @pytest.fixture(autouse=True)
 def _small_shards(settings: Settings) -> None:
     settings.BATCH_SHARD_LINES = 2

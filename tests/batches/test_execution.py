@@ -35,7 +35,6 @@ from tests.batches.factories import (
     request_lines,
     start,
 )
-from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 30
@@ -76,11 +75,6 @@ def apart(act: Callable[[], T]) -> T:
 async def with_rows(act: Callable[[], object]) -> None:
     """Let a script of the model server change rows."""
     await asyncio.to_thread(apart, act)
-
-
-@pytest.fixture
-def account() -> Account:
-    return AccountFactory()
 
 
 @pytest.fixture(autouse=True)

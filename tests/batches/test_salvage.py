@@ -31,15 +31,9 @@ from tests.batches.factories import (
     unanswered,
 )
 from tests.batches.test_execution import end, model_server
-from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LINES = 6
-
-
-@pytest.fixture
-def account() -> Account:
-    return AccountFactory()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,33 +25,30 @@ LEASE_SECONDS = 1.0
 SLOW_SECONDS = 3 * LEASE_SECONDS
 
 
-def _free() -> int:
-    """Shards that another engine could take."""
-    return Shard.objects.claimable(database_now()).count()
+def _slow_once(call: Callable[..., Any], free: list[int]) -> Callable[..., Any]:
+    """Return `call`, which first outlasts the lease three times, and notes how many shards another engine could take then."""
+    slow = []
+
+    def slowly(*args: Any, **named: Any) -> Any:
+        if not slow:
+            slow.append(1)
+            time.sleep(SLOW_SECONDS)  # so slow is the disk
+            free.append(Shard.objects.claimable(database_now()).count())
+        return call(*args, **named)
+
+    return slowly
 
 
 def test_a_sync_that_outlasts_the_lease_costs_nothing(
     account: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.BATCH_LEASE_SECONDS = LEASE_SECONDS
-    fsync = os.fsync
     free: list[int] = []
-    slow = []
-
-    def sync_slowly(descriptor: int) -> None:
-        if not slow:
-            slow.append(descriptor)
-            time.sleep(SLOW_SECONDS)  # so slow is the disk
-            # By now the lease has ended three times, had nobody renewed it.
-            free.append(_free())
-        fsync(descriptor)
-
     with model_server(lambda call: reply()) as server:
         batch = start(account, LINES)
-        monkeypatch.setattr(os, "fsync", sync_slowly)
+        monkeypatch.setattr(os, "fsync", _slow_once(os.fsync, free))
         run_turn(lambda: False)
 
-    assert slow
     assert free == [0]
     assert len(server.calls) == LINES
     assert set(Shard.objects.values_list("epoch", flat=True)) == {1}
@@ -64,26 +62,15 @@ def test_a_take_over_that_outlasts_the_lease_costs_nothing(
 ) -> None:
     """Its shards are not in the engine's hands yet, for what their last owner had answers for is recorded first."""
     settings.BATCH_LEASE_SECONDS = LEASE_SECONDS
-    record = journal.record
     free: list[int] = []
-    slow = []
-
-    def record_slowly(*args: Any, **named: Any) -> bool:
-        if not slow:
-            slow.append(1)
-            time.sleep(SLOW_SECONDS)
-            free.append(_free())
-        return record(*args, **named)
-
     with model_server(lambda call: reply()) as server:
         batch = start(account, LINES)
         shard, dead = batch.shards.get(), make_engine(lease=-HOUR)
         assert shard.claim(dead, -1, database_now())
         spool_of(dead).rewrite((shard.pk, 1, r) for r in answers(unanswered(shard)[:4]))
-        monkeypatch.setattr(journal, "record", record_slowly)
+        monkeypatch.setattr(journal, "record", _slow_once(journal.record, free))
         run_turn(lambda: False)
 
-    assert slow
     assert free == [0]
     assert len(server.calls) == LINES - 4
     results.finalize(batch.pk)
