@@ -107,6 +107,7 @@ def test_a_filter_opens_is_typed_into_and_closes(show: Show, superuser: User) ->
     screen.page.keyboard.press("Escape")
     expect(field).to_be_hidden()
     summary.click()
+    expect(field).to_be_focused()
     screen.page.keyboard.type("acme")
     screen.page.keyboard.press("Enter")
 
