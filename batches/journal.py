@@ -102,7 +102,7 @@ def kept_lines(shard: Shard, segments: Iterable[Segment] | None = None) -> Itera
 
     `segments`: those of the shard, if they are at hand.
     """
-    for segment in shard.segments.order_by("id") if segments is None else segments:
+    for segment in _segments.all(shard=shard.pk) if segments is None else segments:
         for kept in read_index(segment):
             entry = kept.entry
             if entry.completed or segment.still_fails(entry.cause, entry.index):

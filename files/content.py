@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 from django.db import transaction
 
+from api.prepared import Given, Prepared
 from files.models import Blob, File, FilePart
 from files.storage import Missing, Reader, Stored, storage
 
@@ -54,8 +55,16 @@ Part = tuple[str, int, int]  # of a file: the key of an object, where it begins 
 
 def parts_of(file_id: str) -> list[Part]:
     """The parts of a file, in their order; also of one whose row is gone, as long as they are there."""
-    parts = FilePart.objects.filter(file=file_id).order_by("number")
-    return list(parts.values_list("blob_id", "start", "bytes"))
+    return _parts.rows(file=file_id)
+
+
+_parts: Prepared[Any] = Prepared(
+    lambda: (
+        FilePart.objects.filter(file=Given("file"))
+        .order_by("number")
+        .values_list("blob_id", "start", "bytes")
+    )
+)
 
 
 def open_file(file: File, start: int = 0, length: int | None = None) -> "FileStream":

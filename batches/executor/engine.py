@@ -204,7 +204,7 @@ class Engine:
     # Calls
 
     def _is_blocked(self, now: float) -> bool:
-        return self._stopping or now >= self.proven_until or self._recorder.is_full(now)
+        return self._stopping or now >= self.proven_until or self._recorder.is_full()
 
     def _next(self, now: float) -> tuple[Work, Line] | None:
         if self._is_blocked(now):
@@ -255,8 +255,7 @@ class Engine:
                 work.calls.discard(task)
                 self._pool.ended(work, line, now)
             found = self._next(now)
-            runs_low = self._pool.unstarted <= self._pool.reserve(work.pace)
-            claims = runs_low and not self._claiming and now >= self._claim_at
+            claims = self._pool.runs_low(work.pace) and not self._claiming and now >= self._claim_at
             if claims or work.pace.limit > limit:
                 self._changed.set()  # there is room for more, or more must be claimed
 
@@ -323,7 +322,7 @@ class Engine:
                 task.cancel()
 
     def _settle_due(self, now: float) -> None:
-        for work in self._recorder.due(self.held, now, self.in_flight):
+        for work in self._recorder.due(self.held, now):
             work.settling = True
             self._spawn(self._settle(work))
 

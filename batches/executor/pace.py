@@ -17,7 +17,7 @@ LEAST = 1.04  # step, once larger ones were refused
 PAYS = 0.25  # of what a larger limit could bring at best, and it is kept
 ENOUGH = 0.985  # of the rate at the larger limit, and the smaller one is kept
 CUT, CUT_OF_TRY = 0.9, 0.95  # of the calls that were accepted; a try was a step of our own
-ROUNDS = 8  # of calls at the limit, as far as is looked ahead
+ROUNDS = 128  # of calls at the limit, as far as is looked ahead
 FRESH = 0.1  # the part of the newest call in the mean round trip and size
 
 
@@ -99,7 +99,6 @@ class Pace:
         self._round_trip = 0.0  # mean seconds of the answered calls
         self._max_bytes = max_bytes
         self._size = 0.0  # mean bytes of the answers
-        self._bearable: float = math.inf  # calls whose answers fit into `max_bytes`
 
         self._phase = Phase.GROW if learnt is None else Phase.HOLD
         self._step = DOUBLE
@@ -128,7 +127,16 @@ class Pace:
         """How many calls may begin now."""
         if now < self.rests_until:
             return 0
-        return int(max(0, min(self.limit, self._bearable) - self.in_flight))
+        bearable = max(1.0, self._max_bytes // self._size) if self._size else math.inf
+        return int(max(0, min(self.limit, bearable) - self.in_flight))
+
+    def allows(self, now: float) -> bool:
+        """Whether there is room for a call, told at less cost."""
+        return (
+            self.in_flight < self.limit
+            and ((self.in_flight + 1) * self._size <= self._max_bytes or not self.in_flight)
+            and now >= self.rests_until
+        )
 
     def within(self, seconds: float) -> int:
         """About how many calls begin in this time, a few times the limit at most; 0 while nobody knows how long they take.
@@ -160,7 +168,6 @@ class Pace:
     def weighed(self, size: int) -> None:
         """An answer had so many bytes, or was refused for having more."""
         self._size += FRESH * (size - self._size) if self._size else size
-        self._bearable = max(1.0, self._max_bytes // self._size) if self._size else math.inf
 
     def failed(self, number: int, seconds: float) -> None:
         """The call took its time and brought nothing, for a reason other than a lack of room."""

@@ -26,6 +26,7 @@ class Pool:
         self.unstarted = 0
         self._options = options
         self._limits = limits
+        self._least_reserve = options.reserve
         # Each owner's works that have a line to start, perhaps also others, in their order.
         self._open: dict[Hashable, list[Work]] = {}
         self._gates: dict[tuple[str, Hashable], Gate] = {}
@@ -93,10 +94,10 @@ class Pool:
         place = 0
         while place < len(works):
             work = works[place]
-            if not work.unstarted:
+            if not (work.requests or work.ready):
                 work.open = False
                 del works[place]
-            elif work.pace.room(now) > 0 and self._lacks_slot(work, now):
+            elif work.pace.allows(now) and self._lacks_slot(work, now):
                 return work
             else:
                 place += 1
@@ -104,12 +105,13 @@ class Pool:
 
     def _lacks_slot(self, work: Work, now: float) -> bool:
         """Return whether a line of it, should there be one, waits for nothing but the pace, or a slot of the engine."""
+        limits, batch, upstream = self._limits, work.of_batch, work.of_upstream
         return (
-            not work.ending
-            and not work.must_wait
+            batch.calls < limits.get(batch.thing, math.inf)
+            and upstream.calls < limits.get(upstream.thing, math.inf)
+            and not work.ending
+            and not (work.one_by_one and work.must_wait)
             and work.target.key not in self.paused
-            and self._room(work.of_batch) > 0
-            and self._room(work.of_upstream) > 0
             and work.breaker.allows(now)
         )
 
@@ -217,21 +219,25 @@ class Pool:
         free, lines = self._options.concurrency - self.in_flight, self.startable(now)
         used = [pace for pace in self.paces.values() if pace.in_flight or lines[pace]]
         if not used:
-            return free + self._options.reserve
+            return free + self._least_reserve
         wants = []
         for pace in used:
             room = min(free, pace.room(now))
-            if lines[pace] < max(room, self.reserve(pace)):
+            if lines[pace] < max(room, self._reserve(pace)):
                 wants.append(room + self._store(pace) - lines[pace])
         return min(free + max(map(self._store, used)), sum(wants))
 
-    def reserve(self, pace: Pace) -> int:
+    def runs_low(self, pace: Pace) -> bool:
+        """Whether there may be too few lines at hand for a pace."""
+        return self.unstarted <= self._least_reserve or self.unstarted <= pace.limit
+
+    def _reserve(self, pace: Pace) -> int:
         """Return how many lines to keep at hand for a pace: answers come in waves, and the next one must not find none."""
-        return max(self._options.reserve, pace.limit)
+        return max(self._least_reserve, pace.limit)
 
     def _store(self, pace: Pace) -> int:
         """Return how many lines to fetch when fewer than the reserve are left: a claim costs more than its lines."""
-        return max(self.reserve(pace), pace.within(self._options.ahead_seconds))
+        return max(self._reserve(pace), pace.within(self._options.ahead_seconds))
 
     def line_room(self) -> dict[tuple[int, str], int]:
         """Return how many more lines each known place can use for some time, even if its pace doubles."""
@@ -240,7 +246,7 @@ class Pool:
             if not work.ending:
                 lines[work.target.place] += min(work.unstarted, self._room(work.of_batch))
         return {
-            place: int(pace.limit + self._store(pace) + self._options.reserve - lines[place])
+            place: int(pace.limit + self._store(pace) + self._least_reserve - lines[place])
             for place, pace in self.paces.items()
         }
 

@@ -32,10 +32,9 @@ class Recorder:
         """is_due: called when results should be recorded before time brings it about."""
         self.unrecorded = 0
         self.unrecorded_bytes = 0
-        self._recording = 0  # of the unrecorded ones, those the source has been given
-        self._many_since = 0.0  # when as many waited as may be in flight, or the source took some
         self._source = source
         self._options = options
+        self._most = options.max_unrecorded
         self._clock = clock
         self._is_due = is_due
         self._spool = spool
@@ -51,8 +50,6 @@ class Recorder:
         work.result_bytes += size
         self.unrecorded += 1
         self.unrecorded_bytes += size
-        if self.unrecorded == self._options.concurrency:
-            self._many_since = self._clock()
         if work.result_bytes >= self._options.flush_bytes or not work.left or work.one_by_one:
             self._is_due()
 
@@ -90,39 +87,29 @@ class Recorder:
             self._spool.outlives |= self.unrecorded > 0
             self._spool.close()
 
-    def is_full(self, now: float) -> bool:
-        """No call should begin: a crash now would repeat too many answered calls, or the memory fill.
+    def is_full(self) -> bool:
+        """No call should begin: a power cut now would repeat too many answered calls, or the memory fill."""
+        return (
+            self.unrecorded >= self._most
+            or self.unrecorded_bytes > self._options.max_unrecorded_bytes
+        )
 
-        A quick upstream answers as many as are in flight while a commit runs: that alone is no reason to wait.
-        """
-        options = self._options
-        if self.unrecorded_bytes > options.max_unrecorded_bytes:
-            return True
-        if self.unrecorded < options.concurrency:
-            return False
-        stalls = now >= self._many_since + options.stall_seconds
-        return stalls or self.unrecorded >= options.max_unrecorded
-
-    def due(self, works: Iterable[Work], now: float, in_flight: int) -> list[Work]:
+    def due(self, works: Iterable[Work], now: float) -> list[Work]:
         """Return those of the works whose results should be recorded now, or that should be handed back."""
-        idle = [work for work in works if not work.settling and now >= work.settle_at]
-        due = [work for work in idle if self._is_due_itself(work, now)]
-        if not due and self.unrecorded - self._recording >= max(1, in_flight):
-            # A crash would repeat these, too. The fewest commits: of the works that share the calls, the one with the
-            # most results; and none yet of a work that may be finished in a moment.
-            since = now - self._options.flush_many_seconds
-            waiting = [work for work in idle if work.results and work.waits_since <= since]
-            due = sorted(waiting, key=lambda work: len(work.results))[-1:]
-        return due
+        return [
+            work
+            for work in works
+            if not work.settling and now >= work.settle_at and self._should_settle(work, now)
+        ]
 
-    def _is_due_itself(self, work: Work, now: float) -> bool:
+    def _should_settle(self, work: Work, now: float) -> bool:
         if work.left == 0 or (work.ending and not work.calls):
             return True
         return bool(work.results) and (
             work.one_by_one
             or now >= work.waits_since + self._options.flush_seconds
             or work.result_bytes >= self._options.flush_bytes
-            or self.is_full(now)
+            or self.is_full()
         )
 
     async def settle(self, work: Work) -> Settled:
@@ -153,15 +140,9 @@ class Recorder:
         results = work.results.copy()
         finished = work.left == 0
         if results or finished:
-            self._recording += len(results)
             began = self._clock()
-            try:
-                mine = await self._source.record(work, results, finished)
-            finally:
-                self._recording -= len(results)
-            if not mine:
+            if not await self._source.record(work, results, finished):
                 return Settled.FENCED
-            self._many_since = self._clock()
             if work.gone:
                 return Settled.HELD
             self._forget(work, len(results))

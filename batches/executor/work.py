@@ -40,10 +40,6 @@ class Options:
     blame_seconds: float = 180
 
     flush_seconds: float = 1  # the longest an answer waits to be recorded
-    # Of the work with the most, while more wait than calls are in flight: a crash repeats the calls of both.
-    flush_many_seconds: float = 0.1
-    # Without a commit while as many answers wait as may be in flight, and no call begins.
-    stall_seconds: float = 0.25
     flush_bytes: int = 4 * MB
     max_unrecorded_bytes: int = 64 * MB  # more than this waits to be recorded: no new call
     max_held_bytes: int = 64 * MB  # more than this in bodies is held: no claim

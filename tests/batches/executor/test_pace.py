@@ -45,7 +45,7 @@ def test_how_many_calls_begin_in_a_time_follows_from_how_long_they_take() -> Non
     round_trip(one, 0, seconds=0.5)
 
     assert one.within(0.25) == one.limit // 2
-    assert one.within(600) == 8 * one.limit
+    assert one.within(600) == 128 * one.limit
 
 
 # Growing

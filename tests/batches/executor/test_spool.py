@@ -247,9 +247,7 @@ async def test_a_slot_is_given_away_when_its_answer_outlives_the_process(tmp_pat
         return Answer(200, {}, b"{}")
 
     http = Scripted(script)
-    engine = Engine(
-        given, http, options(concurrency=slots, stall_seconds=60), spool=Spool(tmp_path, "e")
-    )
+    engine = Engine(given, http, options(concurrency=slots), spool=Spool(tmp_path, "e"))
     async with running(engine):
         await until(lambda: len(list(spooled(tmp_path, "e", {(key, 1)}))) >= 4 * slots)
         assert most_lost > 0
