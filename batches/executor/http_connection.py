@@ -9,6 +9,28 @@ from batches.executor.transport import Answer, Kind, TransportError
 PIECE_BYTES = 64 * 1024  # of a long body, written when the one before has nearly left
 
 
+class Outbox:
+    """Sends the requests of one step of the loop together, at its end.
+
+    Every look into the kernel leaves the processor's caches and predictions cold: between a request and the next one
+    that cost a fifth of what a line costs.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Connection] = []
+
+    def put(self, connection: "Connection") -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._send)
+        self._waiting.append(connection)
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.send_now()
+
+
 class Connection(asyncio.Protocol):
     """Carries a call, then the next.
 
@@ -16,21 +38,23 @@ class Connection(asyncio.Protocol):
     deadline, idle_since: by the loop's clock; kept here for the owner.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox, max_bytes: int) -> None:
         self.closed = False
         self.reusable = False
         self.deadline = 0.0
         self.idle_since = 0.0
         self._loop = loop
+        self._outbox = outbox
         self._max_bytes = max_bytes
         self._transport: asyncio.Transport
         self._answer: asyncio.Future[Answer] | None = None  # set during a call, with its reader
         self._reader: Reader | None = None
+        self._request = b""  # in the outbox
         self._unsent = memoryview(b"")
         self._paused = False
 
     def send(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
-        """Send a request; the future brings its answer, or a TransportError.
+        """Send a request at the end of the loop's step; the future brings its answer, or a TransportError.
 
         Raises:
             TransportError: BROKEN; the connection has closed.
@@ -41,12 +65,18 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(self._max_bytes)
         self._answer = self._loop.create_future()
         if len(body) <= PIECE_BYTES:
-            self._transport.write(head + body)
+            self._request = head + body
         else:
-            self._unsent = memoryview(body)
-            self._transport.write(head)
-            self._send_more()
+            self._request, self._unsent = head, memoryview(body)
+        self._outbox.put(self)
         return self._answer
+
+    def send_now(self) -> None:
+        """Send what waits in the outbox, if the call has not ended meanwhile."""
+        request, self._request = self._request, b""
+        if request and not self.closed:
+            self._transport.write(request)
+            self._send_more()
 
     def fail(self, error: TransportError) -> None:
         """End the call with an error, and the connection with it."""
@@ -60,7 +90,7 @@ class Connection(asyncio.Protocol):
         if not self.closed:
             self.closed = True
             self.reusable = False
-            self._unsent = memoryview(b"")
+            self._request, self._unsent = b"", memoryview(b"")
             self._end_call()
             self._transport.abort()
 
@@ -95,7 +125,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._send_more()
+        if not self._request:
+            self._send_more()
 
     # Parts of a call
 
@@ -106,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     def _succeed(self, answer: Answer, *, keep: bool) -> None:
         future = self._end_call()
-        if keep and not self._unsent:
+        if keep and not self._request and not self._unsent:
             self.reusable = True
         else:
             self.abort()

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from functools import cached_property, partial
 
-from batches.executor.http_connection import Connection
+from batches.executor.http_connection import Connection, Outbox
 from batches.executor.http_message import Origin, request_head
 from batches.executor.transport import Answer, Kind, TransportError
 
@@ -34,6 +34,7 @@ class HttpTransport:
         self._connect_seconds = connect_seconds
         self._ca_file = ca_file
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop)
         # By URL and the headers' identity, which the kept headers hold on to.
         self._heads: dict[tuple[str, int], tuple[Mapping[str, str], Origin, bytes]] = {}
         self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)  # oldest first
@@ -125,7 +126,7 @@ class HttpTransport:
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await self._loop.create_connection(
-                    partial(Connection, self._loop, self._max_bytes),
+                    partial(Connection, self._loop, self._outbox, self._max_bytes),
                     origin.host,
                     origin.port,
                     ssl=self._tls if origin.scheme == "https" else None,
