@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.installation import Installation
+from tests.support.ports import held_port
 from tests.support.processes import children, members, named, running, wait_for
 from tests.support.stack import LISTENING
 
@@ -42,23 +43,22 @@ class Call:
 class Upstream:
     """A simulator that can go away and come back at the same address, and that logs every call."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, port: int) -> None:
         self._installation = installation
         self._calls = installation.directory / "calls.jsonl"
         self._life = ExitStack()
-        self._port = "0"
+        self._port = port
+        self._pages = f"http://127.0.0.1:{port}"
+        self.url = f"{self._pages}/v1"
         self.come()
 
     def come(self) -> None:
         log = self._installation.directory / "upstream.log"
         log.unlink(missing_ok=True)
-        command = ("simulate_upstream", "--port", self._port, "--log", str(self._calls))
+        command = ("simulate_upstream", "--port", str(self._port), "--log", str(self._calls))
         environment = self._installation.environment
         self._life.enter_context(running(*command, environment=environment, log=log))
         wait_for(lambda: LISTENING in log.read_text(), "the simulator listens")
-        self.url = log.read_text().partition(LISTENING)[2].split()[0]
-        self._pages = self.url.removesuffix("/v1")
-        self._port = self._pages.rpartition(":")[2]
 
     def go_away(self) -> None:
         """Die, and with it every call in flight."""
@@ -93,11 +93,12 @@ class Upstream:
 
 @contextmanager
 def simulated(installation: Installation) -> Iterator[Upstream]:
-    upstream = Upstream(installation)
-    try:
-        yield upstream
-    finally:
-        upstream.go_away()
+    with held_port() as port:
+        upstream = Upstream(installation, port)
+        try:
+            yield upstream
+        finally:
+            upstream.go_away()
 
 
 # Workers

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
+from tests.support.ports import held_port
 from tests.support.processes import ROOT, wait_for
 
 
@@ -73,35 +74,29 @@ def serving(
         "PYTHONWARNINGS": "",
         **(variables or {}),
     }
-    port = _free_port()
-    command = f"-m granian --interface wsgi --port {port} --blocking-threads 4 --no-log"
-    with (directory / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command.split(), "config.wsgi:application"],
-            env=environment,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-        )
-    server = Server(port, storage)
-    try:
-        wait_for(lambda: _answers(server), "the web server answers")
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+    with held_port() as port:
+        command = f"-m granian --interface wsgi --port {port} --blocking-threads 4 --no-log"
+        with (directory / "server.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command.split(), "config.wsgi:application"],
+                env=environment,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+        server = Server(port, storage)
+        try:
+            wait_for(lambda: _answers(server), "the web server answers")
+            yield server
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
 
 
 def _answers(server: Server) -> bool:
     with suppress(OSError):
         return server.send(request("GET", "/livez")).status == 200
     return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _received(connection: socket.socket) -> Iterator[bytes]:

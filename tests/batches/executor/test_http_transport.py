@@ -5,7 +5,6 @@ import gzip
 import json
 import logging
 import random
-import socket
 import ssl
 import warnings
 
@@ -18,6 +17,7 @@ from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.certificates import Authority
 from tests.batches.executor.listening import CAP, listening, made, resetting
 from tests.batches.executor.scripted import Raw, reply, serving, until
+from tests.support.ports import held_port
 
 HEADERS = {
     "authorization": "Bearer sk-secret",
@@ -96,10 +96,10 @@ async def failure(http, url, timeout=5.0) -> Kind:  # noqa: ASYNC109 - the inter
     return caught.value.kind
 
 
-def unused_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
+@pytest.fixture
+def unused_port():
+    with held_port() as port:
+        yield port
 
 
 @pytest.mark.parametrize(("told", "status", "body"), rows(ANSWERS))
@@ -131,9 +131,9 @@ async def test_a_reset(kind, sent):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "upstream.invalid"], ids=["F41", "F42"])
-async def test_nobody_is_there(kind, host):
+async def test_nobody_is_there(kind, host, unused_port):
     async with made(kind) as http:
-        assert await failure(http, f"http://{host}:{unused_port()}/x") is Kind.UNREACHABLE
+        assert await failure(http, f"http://{host}:{unused_port}/x") is Kind.UNREACHABLE
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http:///x"])
@@ -189,8 +189,8 @@ async def test_request_and_answer_keep_their_bytes(kind):
     assert sent == HEADERS  # and nothing else
 
 
-async def test_no_cookie_and_no_proxy(kind, monkeypatch):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")
+async def test_no_cookie_and_no_proxy(kind, monkeypatch, unused_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port}")
     monkeypatch.setenv("no_proxy", "")
     async with serving(lambda call: reply(Set_Cookie="a=b")) as upstream, made(kind) as http:
         for _ in range(3):

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.scripted import Raw, reply, serving, transport, until
+from tests.support.ports import held_port
 
 HEADERS = {
     "authorization": "Bearer sk-up",
@@ -245,10 +246,9 @@ async def test_calls_go_through_the_proxy_that_is_named():
 
 
 async def test_a_proxy_that_is_away_was_sent_nothing():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    async with transport(proxy=address) as http:
-        with pytest.raises(TransportError) as caught:
-            await http.post("http://upstream.invalid/v1/x", HEADERS, b"{}", 5)
+    with held_port() as port:
+        async with transport(proxy=f"http://127.0.0.1:{port}") as http:
+            with pytest.raises(TransportError) as caught:
+                await http.post("http://upstream.invalid/v1/x", HEADERS, b"{}", 5)
 
     assert caught.value.kind is Kind.UNREACHABLE
