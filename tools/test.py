@@ -88,8 +88,9 @@ def run_check(name: str, command: list[str], env: dict[str, str]) -> Part:
 def run_pytest(name: str, arguments: list[str], env: dict[str, str], report: Report) -> None:
     """Run and show pytest, and note what it skipped."""
     started = time.monotonic()
-    # A worker that has nothing left takes over what waits for the other: some tests last for half a minute.
-    command = [PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments]
+    # Three for two cores: tests that kill and freeze spend half of their time waiting. A worker that has nothing left
+    # takes over what waits for another, since some tests last for half a minute.
+    command = [PYTHON, "-m", "pytest", "-n", "3", "--dist", "worksteal", *arguments]
     # A session of its own, so that a Ctrl-C reaches it once: from here.
     with subprocess.Popen(
         command,
