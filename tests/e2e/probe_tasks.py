@@ -39,7 +39,7 @@ def fail_at_length(word: str) -> None:
 
 
 def stage_batch(status: str) -> None:
-    """Write a batch whose step is due in three seconds, when the lease of whoever has it now lapses."""
+    """Write a batch whose step somebody has for a minute."""
     now = database_now()
     account, _ = Account.objects.get_or_create(name="probe")
     Batch.objects.create(
@@ -51,5 +51,5 @@ def stage_batch(status: str) -> None:
         max_concurrency=1,
         status=status,
         expires_at=now + datetime.timedelta(hours=1),
-        step_lease_expires_at=now + datetime.timedelta(seconds=3),
+        step_lease_expires_at=now + datetime.timedelta(minutes=1),
     )

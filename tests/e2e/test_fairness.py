@@ -58,12 +58,14 @@ def test_a_limit_holds_over_all(
     limited: str,
     submissions: Sequence[tuple[str, str]],
 ) -> None:
-    fleet.upstream.set(latency=0.25)
+    fleet.upstream.set(latency=2.0)  # so that nothing is over before it is seen that they share
+    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "60"  # nobody dies
     if limited == "upstream_id":
         fleet.installation.environment["UPSTREAM_LIMIT"] = str(LIMIT)
     workers()
     batches = [fleet.submit(LINES, *options) for options in submissions]
     _wait_for_sharing(fleet, limited, 3)
+    fleet.upstream.set(latency=0.2)
     for batch in batches:
         batch.wait_until("completed")
         batch.assert_whole()

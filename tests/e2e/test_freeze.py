@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, slow_move
+from tests.support.fleet import PROMISED_SECONDS, SHARD_LINES, Batch, Fleet, Worker, stopped_move
 from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -19,7 +19,7 @@ def _engines(fleet: Fleet) -> set[str]:
 
 
 def _is_taken_over(batch: Batch) -> bool:
-    return batch.shards("epoch = 2") == SHARDS
+    return batch.shards("epoch >= 2") == SHARDS
 
 
 def _is_completed(batch: Batch) -> bool:
@@ -56,10 +56,11 @@ def test_a_worker_that_thaws_after_its_lease_changes_nothing(
 def test_a_finaliser_that_freezes_in_its_transaction_is_replaced(fleet: Fleet) -> None:
     """PostgreSQL ends a transaction whose process is silent. On SQLite everybody waits for the thaw."""
     with fleet.worker() as zombie:
-        with slow_move(fleet.installation, "completed"):
+        with stopped_move(fleet.installation, "completed", counting=30_000_000) as let_go:
             batch = fleet.submit(LINES)
             wait_for(lambda: batch.in_step("finalizing"), "the batch to be finalizing")
             zombie.signal(signal.SIGSTOP)
+            let_go()
             with fleet.worker():
                 if fleet.installation.is_sqlite:
                     zombie.signal(signal.SIGCONT)
@@ -83,7 +84,8 @@ def _works_on(fleet: Fleet) -> None:
 
 def test_a_freeze_shorter_than_the_lease_brings_no_second_owner(fleet: Fleet) -> None:
     fleet.upstream.set(latency=1.0)
-    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "30"
+    # No machine is so slow that all this outlasts it.
+    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "600"
     with fleet.worker() as worker:
         batch = fleet.submit(20)
         wait_for(lambda: batch.shards("state = 'running'"), "the shard to be claimed")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fleet import SHARD_LINES, Batch, Fleet, Worker, kill, slow_move
+from tests.support.fleet import SHARD_LINES, Batch, Fleet, Worker, kill, stopped_move
 from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -19,7 +19,7 @@ IN_FLIGHT = 20  # two engines of ten
 )
 def test_a_worker_killed_in_a_step_loses_nothing(fleet: Fleet, stage: str, kept_from: str) -> None:
     with fleet.worker() as worker:
-        with slow_move(fleet.installation, kept_from):
+        with stopped_move(fleet.installation, kept_from):
             batch = fleet.submit(LINES)
             wait_for(lambda: batch.in_step(stage), f"the batch to be {stage}")
             kill(worker.pids("worker-control"))
@@ -92,11 +92,12 @@ def _ends_with_few_repeats(fleet: Fleet, batch: Batch) -> None:
 
 
 def test_answers_that_were_not_recorded_yet_are_not_asked_for_again(fleet: Fleet) -> None:
-    fleet.upstream.set(latency=0.1)
+    fleet.upstream.set(latency=1.0)
     with fleet.worker(BATCH_SHARD_LINES="200") as worker:
         batch = fleet.submit(400)
         batch.wait_for_results(10)
         with fleet.installation.recording_nothing():
+            fleet.upstream.set(latency=0.1)
 
             def unrecorded() -> int:
                 return fleet.upstream.called() - batch.recorded()
@@ -118,6 +119,7 @@ def test_every_idle_process_killed_before_the_batch_comes(fleet: Fleet) -> None:
 
 def test_a_queue_emptied_every_second(fleet: Fleet) -> None:
     fleet.upstream.set(latency=1.0)
+    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "60"  # nobody dies
     with fleet.worker():
         batch = fleet.submit(LINES)
         for _ in range(30):

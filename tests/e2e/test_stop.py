@@ -32,7 +32,7 @@ def _ask_everybody_twice(worker: Worker) -> None:
 def test_the_next_worker_goes_on_at_once(fleet: Fleet, ask: Callable[[Worker], None]) -> None:
     fleet.upstream.set(latency=1.0)
     # Nobody could go on within the time of this test if a lease had to lapse.
-    fleet.installation.environment["BATCH_LEASE_SECONDS"] = "600"
+    fleet.installation.environment |= {"BATCH_LEASE_SECONDS": "600", "BATCH_DRAIN_SECONDS": "60"}
     with fleet.worker() as worker:
         batch = fleet.submit(LINES)
         batch.wait_for_results(10)

@@ -40,10 +40,16 @@ class Worker:
         ended = self.process.poll() is not None
         return ended and not any(members(session) for session in self.sessions)
 
-    def stage_due_batch(self, status: str = "finalizing") -> None:
+    def stage_batch(self, status: str = "finalizing") -> None:
+        """Write a batch whose step is not due yet: who stops the cluster first needs no luck."""
         self.send("stage_batch", status)
         batches = "SELECT count(*) FROM batches_batch"
-        wait_for(lambda: self.installation.execute(batches) == [(1,)], "a batch whose step is due")
+        wait_for(lambda: self.installation.execute(batches) == [(1,)], "a batch")
+
+    def lease_step(self, seconds: float) -> None:
+        """Let the lease of the batch's step end so many seconds from now; the step is due once it has ended."""
+        lease = "UPDATE batches_batch SET step_lease_expires_at = ?"
+        self.installation.execute(lease, self.installation.now(seconds))
 
     def send(self, task: str, *args: str, queue: str = "longshore") -> None:
         self.installation.enqueue(f"tests.e2e.probe_tasks.{task}", *args, queue=queue)
@@ -111,9 +117,12 @@ def test_a_cluster_that_ended_is_started_again(worker: Worker, role: str) -> Non
 def test_a_cluster_that_does_nothing_is_replaced_and_the_other_left_alone(worker: Worker) -> None:
     control, engine = worker.cluster("control"), worker.cluster("engine")
     assert control is not None
-    worker.stage_due_batch()
+    worker.stage_batch()
     with worker.installation.between_writes():
         os.killpg(control, signal.SIGSTOP)
+    worker.lease_step(-60)
+    wait_for(lambda: not members(control), "the frozen cluster to end")
+    worker.lease_step(60)  # else a new one that starts slowly would be hopeless
     wait_for(lambda: worker.cluster("control") not in (None, control), "a new control cluster")
     assert not members(control)
     assert worker.cluster("engine") == engine
@@ -121,8 +130,9 @@ def test_a_cluster_that_does_nothing_is_replaced_and_the_other_left_alone(worker
 
 @pytest.mark.parametrize("worker", [{"STALL_SECONDS": "2"}], indirect=True)
 def test_it_gives_up_when_a_restart_does_not_help(worker: Worker) -> None:
-    worker.stage_due_batch()
+    worker.stage_batch()
     with worker.installation.losing_hints():
+        worker.lease_step(-60)
         wait_for(worker.is_gone, "the worker to give up", 90)
     assert worker.process.returncode == 1
     log = (worker.installation.directory / "worker.log").read_text()
@@ -130,7 +140,8 @@ def test_it_gives_up_when_a_restart_does_not_help(worker: Worker) -> None:
 
 
 def test_a_step_is_done_although_the_queue_is_emptied_again_and_again(worker: Worker) -> None:
-    worker.stage_due_batch("cancelling")
+    worker.stage_batch("cancelling")
+    worker.lease_step(-60)
     emptied = time.monotonic()
 
     def is_cancelled() -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.fleet import Fleet, slow_move
+from tests.support.fleet import Fleet, stopped_move
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 
@@ -35,7 +35,7 @@ def proxy(fleet: Fleet) -> Iterator[Proxy]:
 def test_a_database_that_goes_away_in_a_step(fleet: Fleet, proxy: Proxy, stage: str) -> None:
     after = {"validating": "in_progress", "finalizing": "completed"}[stage]
     with fleet.worker():
-        with slow_move(fleet.installation, after):
+        with stopped_move(fleet.installation, after):
             batch = fleet.submit(LINES)
             wait_for(lambda: batch.in_step(stage), f"the batch to be {stage}")
             with proxy.away():
@@ -81,11 +81,13 @@ def test_connections_that_break_again_and_again(fleet: Fleet, proxy: Proxy) -> N
     fleet.upstream.set(latency=0.3)
     with fleet.worker():
         batch = fleet.submit(5 * LINES)
-        deadline = time.monotonic() + 120
-        while batch.status != "completed":
-            assert time.monotonic() < deadline
+        for _ in range(30):
+            if batch.status == "completed":
+                break
             proxy.cut()
             time.sleep(1)
+        # Each cut in the midst of a step may have put the batch off for that step's 30 s: it is promised from here on.
+        batch.wait_until("completed")
     batch.assert_whole()
     assert proxy.cuts > 10
 
@@ -98,5 +100,6 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(fleet: Fleet, proxy: Pr
         batch.wait_for_results(1)
         proxy.lose_commits(10)
         batch.wait_until("completed")
+        # What is lost takes place all the same: the batch may have needed fewer, and the worker goes on without it.
+        wait_for(lambda: proxy.cuts >= 10, "ten lost answers")
     batch.assert_whole()
-    assert proxy.cuts >= 10

@@ -27,12 +27,12 @@ MOST_PROBES = 26  # in ten minutes, by one engine: after 1, 2, 4, 8 and 16 s, th
 @pytest.mark.e2e
 @pytest.mark.parametrize("is_there", [True, False], ids=["cuts off", "is not there"])
 def test_an_outage_fails_no_line_and_causes_no_storm(fleet: Fleet, is_there: bool) -> None:
-    fleet.upstream.set(latency=0.3)
+    fleet.upstream.set(latency=1.0)
     with fleet.worker(), fleet.worker():
         batch = fleet.submit(LINES)
         batch.wait_for_results(40)
         if is_there:
-            fleet.upstream.set(broken=True)
+            fleet.upstream.set(broken=True, latency=0.3)
             before = fleet.upstream.called()
             time.sleep(OUTAGE_SECONDS)  # so long is the outage
             called = fleet.upstream.called() - before

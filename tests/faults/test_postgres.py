@@ -18,14 +18,16 @@ from tools.postgres import temporary_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.only_on("postgresql")]
 LINES = 100
+MANY_LINES = 400  # ten seconds of calls
 REFUSING_SECONDS = 5
 CONNECTIONS = 40
 Fault = Callable[[Installation], "contextmanager[None]"]
 
 
 def _disconnect(installation: Installation) -> None:
+    """End every connection but ours, and wait until whatever they were committing is committed or not."""
     installation.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
 
@@ -71,12 +73,13 @@ def full(installation: Installation) -> Iterator[None]:
 def test_a_database_that_refuses_to_write_loses_nothing(fleet: Fleet, fault: Fault) -> None:
     fleet.upstream.set(latency=0.5)
     with fleet.worker():
-        batch = fleet.submit(LINES)
+        batch = fleet.submit(MANY_LINES)
         batch.wait_for_results(10)
         with fault(fleet.installation):
             recorded = batch.recorded()
             time.sleep(REFUSING_SECONDS)  # so long is the fault
-            assert batch.recorded() == recorded < LINES
+            assert batch.recorded() == recorded < MANY_LINES
+        fleet.upstream.set(latency=0)
         batch.wait_until("completed")
     batch.assert_whole()
 

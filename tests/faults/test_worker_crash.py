@@ -8,10 +8,10 @@ from accounts.models import Account
 from api.clock import database_now
 from batches import journal, results
 from batches.claims import Claim, Hand, claim_shards
-from batches.executor.engine import Engine
+from batches.executor.engine import Engine as Pump
 from batches.executor.transport import Answer
 from batches.executor.work import Work
-from batches.models import Batch, Shard, Status
+from batches.models import Batch, Engine, Shard, Status
 from batches.models.shard import ALONE_AFTER, GIVEN_UP_AFTER, ONE_BY_ONE_AFTER
 from batches.verification import verify
 from tests.batches.executor.scripted import (
@@ -39,12 +39,10 @@ from tests.factories import AccountFactory
 from tests.support.apart import start as start_apart
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LEASE_SECONDS = 1.0
 MOST_TURNS = 3 * GIVEN_UP_AFTER
 # A turn in a process that dies when the poisonous line is called.
 TURN = """
 import os, signal
-from django.conf import settings
 from batches.execution import run_turn
 from batches.executor.caller import Caller
 
@@ -56,7 +54,6 @@ async def die_of_poison(self, work, line):
     return await call(self, work, line)
 
 Caller.call = die_of_poison
-settings.BATCH_LEASE_SECONDS = 1.0
 run_turn(lambda: False)
 """
 
@@ -69,7 +66,8 @@ def turn_apart() -> int:
 
 def lapse() -> None:
     """Let the lease of everything that is held have ended."""
-    Shard.objects.filter(state=Shard.State.RUNNING).update(lease_expires_at=database_now() - HOUR)
+    for held in (Shard.objects.filter(state=Shard.State.RUNNING), Engine.objects.all()):
+        held.update(lease_expires_at=database_now() - HOUR)
 
 
 def die_of(shard: Shard, times: int = 1, *, calling: bool = True) -> Shard:
@@ -204,7 +202,7 @@ async def test_a_line_is_not_called_once_another_engine_has_its_shard() -> None:
 async def test_a_line_is_not_called_if_its_batch_was_stopped_while_that_was_told() -> None:
     given, http = source(careful := work(3)), Scripted()
     careful.one_by_one = True
-    engine = Engine(given, http, options())
+    engine = Pump(given, http, options())
     tell = given.calling
 
     async def slowly(work: Work, *, begun: bool) -> bool:

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from tests.support.installation import Installation
 from tests.support.ports import held_port
@@ -282,26 +284,35 @@ def input_file(custom_ids: Sequence[str], padding: int = 0) -> bytes:
 
 
 @contextmanager
-def slow_move(installation: Installation, status: str) -> Iterator[None]:
-    """Within the block, moving a batch to `status` takes seconds, in the transaction that moves it."""
+def stopped_move(
+    installation: Installation, status: str, counting: int = 200_000_000
+) -> Iterator[Callable[[], object]]:
+    """Within the block, moving a batch to `status` stops in the midst of its transaction. Yields what lets it go on.
+
+    counting: SQLite waits for nobody, but counts that far, and nothing lets it go on sooner.
+    """
     on = f"BEFORE UPDATE OF status ON batches_batch FOR EACH ROW WHEN (NEW.status = '{status}')"
     if installation.is_sqlite:
-        numbers = "SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 30000000"
+        numbers = f"SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {counting}"
         installation.execute(
-            f"CREATE VIEW slow AS WITH RECURSIVE c(x) AS ({numbers}) SELECT count(*) AS n FROM c"
+            f"CREATE VIEW far AS WITH RECURSIVE c(x) AS ({numbers}) SELECT count(*) AS n FROM c"
         )
-        installation.execute(f"CREATE TRIGGER slowly {on} BEGIN SELECT n FROM slow; END")
-    else:
-        installation.execute(
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_sleep(5); RETURN NEW; END'"
-        )
-        installation.execute(f"CREATE TRIGGER slowly {on} EXECUTE FUNCTION slow()")
-    try:
-        yield
-    finally:
-        if installation.is_sqlite:
-            installation.execute("DROP TRIGGER slowly")
-            installation.execute("DROP VIEW slow")
-        else:
-            installation.execute("DROP FUNCTION slow CASCADE")
+        installation.execute(f"CREATE TRIGGER stop {on} BEGIN SELECT n FROM far; END")
+        try:
+            yield lambda: None
+        finally:
+            installation.execute("DROP TRIGGER stop")
+            installation.execute("DROP VIEW far")
+        return
+    installation.execute(
+        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END'"
+    )
+    installation.execute(f"CREATE TRIGGER stop {on} EXECUTE FUNCTION stop()")
+    with psycopg.connect(installation.database_url, autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        try:
+            yield lambda: holder.execute("SELECT pg_advisory_unlock_all()")
+        finally:
+            holder.execute("SELECT pg_advisory_unlock_all()")
+            installation.execute("DROP FUNCTION stop CASCADE")

@@ -65,7 +65,8 @@ class Installation:
     def between_writes(self) -> Iterator[None]:
         """Within the block nobody is in the midst of a write to SQLite, so none can be frozen with its one lock.
 
-        A writer of PostgreSQL, frozen or not, keeps nobody from it.
+        A frozen writer of PostgreSQL keeps others from the rows it has locked, until the server ends its transaction
+        after 30 s.
         """
         if self.is_sqlite:
             with self.recording_nothing():
