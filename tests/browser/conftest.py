@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -48,7 +49,8 @@ WATCH = """
 
 DRAWN = """async () => {
     await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-    await Promise.all(document.getAnimations().map((one) => one.finished));
+    // Those that a redraw of the page breaks off are over, too.
+    await Promise.allSettled(document.getAnimations().map((one) => one.finished));
 }"""
 
 
@@ -72,6 +74,12 @@ class Screen:
         answer = self.page.goto(f"{self.address}{path}")
         assert answer is not None
         assert answer.status == 200, f"{path}: {answer.status}"
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Within the block the page is left, and when it ends the next one is there: a click alone waits for no page."""
+        with self.page.expect_navigation():
+            yield
 
     @property
     def text(self) -> str:

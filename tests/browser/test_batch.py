@@ -89,7 +89,7 @@ def comes_to_its_end(screen: Screen) -> None:
 def test_progress_moves_without_a_reload_and_comes_to_its_end(
     upstream: Upstream, account: Account, superuser: User, show: Show
 ) -> None:
-    upstream.set(latency=1.0)
+    upstream.set(latency=3.0)
     batch = submit(account, questions(200), max_concurrency=20)
     screen = show(superuser)
     screen.open(page_of(batch))
@@ -100,6 +100,7 @@ def test_progress_moves_without_a_reload_and_comes_to_its_end(
     )
     expect(figure(screen.page, "pace")).to_contain_text("lines/")
     expect(figure(screen.page, "time")).to_contain_text("about")
+    upstream.set(latency=0.0)
     comes_to_its_end(screen)
 
     expect(figure(screen.page, "done")).to_have_text("200")
@@ -160,7 +161,8 @@ def test_a_line_is_read_without_scripts(account: Account, superuser: User, show:
     screen = show(superuser, scripts=False)
     screen.open(page_of(batch))
 
-    screen.page.get_by_role("link", name="All lines").click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name="All lines").click()
     screen.page.get_by_role("link", name="3", exact=True).click()
 
     expect(screen.page.get_by_role("heading", name="Line 3")).to_be_visible()
@@ -199,7 +201,8 @@ def test_a_viewer_sees_no_content_and_can_do_nothing(account: Account, show: Sho
     assert "The model is not there." not in screen.page.content()
     assert screen.page.locator('main a[href*="/do/"], main a[href*="/content/"]').count() == 0
     assert screen.page.locator("main button:not(.copy)").count() == 0
-    screen.page.get_by_role("link", name="All lines").click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name="All lines").click()
     expect(screen.page.get_by_role("row", name="http_400")).to_be_visible()
     assert screen.page.locator("main td a, main th a, main tbody input").count() == 0
     refused = screen.page.goto(f"{screen.address}{lines_of(batch)}0.1/")

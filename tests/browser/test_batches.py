@@ -62,9 +62,11 @@ def part(screen: Screen, batch: Batch, key: str) -> Locator:
 def act(screen: Screen, verb: str, answer: str, reason: str) -> None:
     """Tick the only row, press a button, and answer the confirm page."""
     screen.page.locator("input.action-select").first.check()
-    screen.page.get_by_role("button", name=f"{verb}…", exact=True).click()
+    with screen.leaving():
+        screen.page.get_by_role("button", name=f"{verb}…", exact=True).click()
     screen.page.get_by_label("Reason").fill(reason)
-    screen.page.get_by_role("button", name=answer).click()
+    with screen.leaving():
+        screen.page.get_by_role("button", name=answer).click()
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def not_loaded_again(screen: Screen) -> Iterator[None]:
 def test_a_users_batch_is_found_watched_cancelled_and_run_again(
     upstream: Upstream, alice: Owner, operator: User, show: Show
 ) -> None:
-    upstream.set(latency=0.5)
+    upstream.set(latency=2.0)
     other = submit(AccountFactory(name="globex"), LINES[: LINES.index(b"\n") + 1])
     batch = submit(alice, LINES, max_concurrency=4)
     screen = show(operator)
@@ -87,7 +89,8 @@ def test_a_users_batch_is_found_watched_cancelled_and_run_again(
     screen.page.get_by_role("searchbox").fill("alic")
     screen.page.keyboard.press("Enter")
     expect(screen.page.get_by_title(other.pk)).to_have_count(0)
-    screen.page.get_by_role("link", name="Active").click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name="Active").click()
     expect(screen.page.get_by_title(batch.pk)).to_be_visible()
 
     with not_loaded_again(screen):
@@ -98,7 +101,8 @@ def test_a_users_batch_is_found_watched_cancelled_and_run_again(
 
     act(screen, "Cancel", "Cancel 1 batch", "ticket 4711")
     expect(screen.page.get_by_text("1 batch cancelled.")).to_be_visible()
-    screen.page.get_by_role("link", name="Cancelled", exact=True).click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name="Cancelled", exact=True).click()
     wait_for(lambda: status_of(batch) == Status.CANCELLED, "it is cancelled", 60)
     screen.open(f"{LIST}?q=alice")
     upstream.set(latency=0.0)
@@ -115,7 +119,7 @@ def test_a_users_batch_is_found_watched_cancelled_and_run_again(
 def test_a_batch_waits_while_it_is_paused(
     upstream: Upstream, alice: Owner, operator: User, show: Show
 ) -> None:
-    upstream.set(latency=0.3)
+    upstream.set(latency=2.0)
     batch = submit(alice, LINES, max_concurrency=4)
     screen = show(operator)
     screen.open(LIST)
@@ -125,8 +129,8 @@ def test_a_batch_waits_while_it_is_paused(
     act(screen, "Pause", "Pause 1 batch", "too dear by day")
     expect(part(screen, batch, "paused")).to_be_visible()
     expect(part(screen, batch, "left")).to_have_text("waits to be resumed")
-    screen.page.get_by_role("link", name="Paused").click()
-    screen.page.wait_for_url("**state=paused**")  # a click waits for no page
+    with screen.leaving():
+        screen.page.get_by_role("link", name="Paused").click()
     # Until the engine has heard of it, a quick upstream would answer all that is left.
     wait_for(lambda: not batch.shards.filter(state="running").exists(), "its shards are back", 30)
     upstream.set(latency=0.0)

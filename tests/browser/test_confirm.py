@@ -102,7 +102,8 @@ def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(
     screen = show(operator)
     screen.open(LIST)
     tick(screen, 0, 1)
-    screen.page.get_by_role("button", name="Cancel…").click()
+    with screen.leaving():
+        screen.page.get_by_role("button", name="Cancel…").click()
     expect(screen.page.get_by_label("Reason")).to_be_focused()
 
     reached = stops(screen.page)
@@ -128,7 +129,8 @@ def test_the_keyboard_alone_does_it(operator: User, batches: list[Batch], show: 
     screen.page.get_by_label("Select this object for an action").first.focus()
     keyboard.press("Space")
     screen.page.get_by_role("button", name="Cancel…").focus()
-    keyboard.press("Enter")
+    with screen.leaving():
+        keyboard.press("Enter")
     expect(screen.page.get_by_label("Reason")).to_be_focused()
     keyboard.type("by hand")
     keyboard.press("Tab")
@@ -164,7 +166,8 @@ def test_all_that_match_are_taken_across_pages(
     screen.page.get_by_label("Select all objects on this page").check()
     screen.page.get_by_role("button", name="Select all 51 that match").click()
     expect(screen.page.get_by_text("All 51 selected")).to_be_visible()
-    screen.page.get_by_role("button", name="Cancel…").click()
+    with screen.leaving():
+        screen.page.get_by_role("button", name="Cancel…").click()
 
     expect(screen.page.get_by_role("heading", name="Cancel 51 batches?")).to_be_visible()
     expect(screen.page.get_by_text("All that match (account: many).")).to_be_visible()

@@ -51,11 +51,11 @@ def test_the_overview_is_still_while_nobody_looks(show: Show, superuser: User) -
     start(Account.objects.create(name="acme"), 7)
     screen = show(superuser)
     screen.page.clock.install()
-    screen.open(INDEX)
+    screen.page.add_init_script(f"({HIDE})()")
     asked: list[Request] = []
     screen.page.on("request", lambda one: asked.append(one))
 
-    screen.page.evaluate(HIDE)
+    screen.open(INDEX)
     screen.page.clock.run_for(60_000)
     assert not any(map(is_redraw, asked))
 
@@ -82,16 +82,19 @@ def test_a_number_of_the_overview_leads_to_its_rows(show: Show, superuser: User)
 
 def act(screen: Screen, button: str, reason: str, answer: str) -> None:
     """Press a button of a row's page, say why, and confirm."""
-    screen.page.get_by_role("link", name=button).click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name=button).click()
     screen.page.get_by_label("Reason").fill(reason)
-    screen.page.get_by_role("button", name=answer).click()
+    with screen.leaving():
+        screen.page.get_by_role("button", name=answer).click()
 
 
 def test_a_key_is_made_shown_once_and_revoked(show: Show, superuser: User) -> None:
     Account.objects.create(name="acme")
     screen = show(superuser)
     screen.open(list_of(ApiKey))
-    screen.page.get_by_role("link", name="Add API key").click()
+    with screen.leaving():
+        screen.page.get_by_role("link", name="Add API key").click()
     screen.page.get_by_label("Account").select_option("acme")
     screen.page.get_by_label("Name").fill("first")
     screen.page.get_by_role("button", name="Save").click()
@@ -129,7 +132,8 @@ def test_an_upstream_is_tested_with_a_real_call(show: Show, operator: User) -> N
     with simulating(models=["tiny"]) as url:
         screen = show(operator)
         screen.open(page_of(make_upstream(name="vllm", base_url=url)))
-        screen.page.get_by_role("button", name="Test", exact=True).click()
+        with screen.leaving():
+            screen.page.get_by_role("button", name="Test", exact=True).click()
         expect(screen.page.get_by_role("heading", name="A request to tiny")).to_be_visible()
 
     expect(screen.page.locator(".badge.good")).to_have_count(2)
