@@ -9,11 +9,19 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Account, ApiKey
 from tests.factories import AccountFactory, client_of
 from tests.support.server import Server, serving
+
+# A busy machine says nothing about the code.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "_stack"}
 

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from accounts.models import Account
 from api.clock import database_now
-from batches import lifecycle, results
+from batches import beat, lifecycle, results
 from batches.execution import run_turn
 from batches.executor.engine import Engine as Pump
 from batches.executor.pace import START
@@ -78,9 +78,9 @@ async def with_rows(act: Callable[[], object]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick(settings: Settings) -> None:
+def _quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.5)
     settings.BATCH_SHARD_LINES = 4
-    settings.BATCH_LEASE_SECONDS = 5
     settings.BATCH_DRAIN_SECONDS = settings.BATCH_CANCEL_GRACE_SECONDS = 0.1
 
 
@@ -263,8 +263,8 @@ def test_a_turn_begins_at_the_pace_that_was_found(account: Account) -> None:
     assert server.most_in_flight == 3
 
 
-def test_what_a_turn_finds_is_kept(account: Account, settings: Settings) -> None:
-    settings.BATCH_LEASE_SECONDS = 1  # and so it beats every 0.2 s
+def test_what_a_turn_finds_is_kept(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.2)
 
     async def script(call: Call) -> bytes:
         await asyncio.sleep(0.02)
@@ -361,7 +361,7 @@ def test_two_turns_at_once_share_the_work_and_double_nothing(account: Account) -
         for one in turns:
             one.start()
         for one in turns:
-            one.join(SECONDS)
+            one.join()
 
     assert len(server.calls) == 120
     assert server.most_in_flight <= 6

@@ -56,8 +56,7 @@ MOVES = st.lists(
 
 @hypothesis_settings(
     max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(moves=MOVES)
 def test_four_engines_never_pass_a_limit(thing: Thing, moves: list[tuple[str, int, int]]) -> None:

@@ -45,8 +45,7 @@ def test_a_shard_has_so_many_lines_and_bytes(
 
 @hypothesis_settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     breaks=st.lists(

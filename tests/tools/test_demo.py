@@ -56,7 +56,7 @@ def test_demo_completes_all_prompts_and_leaves_no_process(environment, tmp_path)
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     asked = [json.loads(line)["custom_id"] for line in SAMPLE.read_text().splitlines()]
     assert [line["custom_id"] for line in lines] == asked
-    assert left_over(environment["DATA_DIR"]) == []
+    wait_for(lambda: left_over(environment["DATA_DIR"]) == [], "the end of all processes")
 
 
 @pytest.mark.e2e

@@ -66,11 +66,24 @@ def params(table):
     return [pytest.param(told, id=name) for name, told in table.items()]
 
 
-async def one_line(script, *, seconds=5.0, **changes):
-    """Run one request line; return its result, its result line, and the upstream."""
+class Hasty:
+    """A transport whose first calls have fewer seconds, one by one; all later ones have those of the target."""
+
+    def __init__(self, http, seconds):
+        self.http = http
+        self.seconds = list(seconds)
+
+    async def post(self, url, headers, body, timeout, request_id=""):  # noqa: ASYNC109 - the interface
+        if self.seconds:
+            timeout = self.seconds.pop()
+        return await self.http.post(url, headers, body, timeout, request_id)
+
+
+async def one_line(script, *, seconds=(), **changes):
+    """Run one request line; return its result, its result line, and the upstream. `seconds`: of its first calls."""
     async with serving(script) as upstream, transport() as http:
-        given = source(work(target=upstream.target(timeout=seconds)))
-        await run(given, http, max_attempts=3, **changes)
+        given = source(work(target=upstream.target()))
+        await run(given, Hasty(http, seconds), max_attempts=3, **changes)
     assert len(given.finished) == 1, "the line has no result"
     (result,) = given.results
     assert result.entry.attempts == len(upstream.calls)
@@ -88,7 +101,7 @@ def fails_then_works(told, times):
 
 @pytest.mark.parametrize("told", params(BROKEN | SILENT | UNREADABLE | OVERLOADED))
 async def test_a_passing_fault_costs_nothing_but_calls(told):
-    result, line, upstream = await one_line(fails_then_works(told, 2), seconds=patience(told))
+    result, line, upstream = await one_line(fails_then_works(told, 2), seconds=2 * [patience(told)])
 
     assert (result.entry.completed, result.entry.cause, result.entry.status) == (True, "", 200)
     assert (result.entry.input_tokens, result.entry.output_tokens) == (3, 4)
@@ -106,7 +119,7 @@ async def test_a_passing_fault_costs_nothing_but_calls(told):
     ],
 )
 async def test_a_lasting_fault_ends_as_its_code(told, code):
-    result, line, upstream = await one_line(lambda call: told, seconds=patience(told))
+    result, line, upstream = await one_line(lambda call: told, seconds=3 * [patience(told)])
 
     assert len(upstream.calls) == 3
     assert (result.entry.completed, result.entry.cause) == (False, code)
