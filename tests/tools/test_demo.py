@@ -65,7 +65,8 @@ def test_interrupted_demo_stops_what_it_started(environment, tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "tools.demo"],
             cwd=ROOT,
-            env=environment,
+            # So that it is not done before it is interrupted.
+            env=environment | {"BATCH_DEFAULT_LINE_CONCURRENCY": "1"},
             stdout=said,
             stderr=said,
         )

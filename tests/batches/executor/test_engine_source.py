@@ -10,7 +10,7 @@ from batches.executor.engine import Engine, Target
 from batches.executor.lines import Request, Result
 from batches.executor.recorder import Recorder
 from batches.executor.transport import Answer
-from batches.executor.work import Line
+from batches.executor.work import Line, Options
 from tests.batches.executor.scripted import (
     Scripted,
     options,
@@ -147,7 +147,9 @@ def test_no_call_begins_while_the_memory_is_full_however_quick_the_source_is():
     assert recorder.is_full()
 
 
-async def test_quick_works_are_claimed_several_at_a_time_and_recorded_once():
+async def test_quick_works_are_claimed_several_at_a_time_and_recorded_once(monkeypatch):
+    # Works that are done wait for their commits, and a moment later are too many for one that is not.
+    monkeypatch.setattr(Options, "max_unrecorded", 2000)
     given = source(*(work(50) for _ in range(40)))
     patient = {"flush_seconds": 600, "ahead_seconds": 600}
     await run(given, Scripted(), concurrency=40, **patient)

@@ -113,12 +113,20 @@ async def test_an_answer(kind, told, status, body):
 
 @pytest.mark.parametrize(("told", "expected"), rows(FAULTS))
 async def test_a_fault(kind, told, expected):
-    seconds = 0.5 if expected is Kind.TIMEOUT else 5.0
-    async with serving(lambda call: told) as upstream, made(kind) as http:
-        assert await failure(http, upstream.url + "/x", seconds) is expected
-        await until(lambda: upstream.in_flight == 0)  # its connection is closed
+    found, calls = await fault(kind, told, 0.5 if expected is Kind.TIMEOUT else 5.0)
+    if not calls:  # a busy machine had not sent it yet
+        found, calls = await fault(kind, told, 5.0)
 
-    assert len(upstream.calls) == 1  # nothing is sent again behind the engine's back
+    assert found is expected
+    assert len(calls) == 1  # nothing is sent again behind the engine's back
+
+
+async def fault(kind, told, seconds):
+    """What a call came to, and what the upstream got of it."""
+    async with serving(lambda call: told) as upstream, made(kind) as http:
+        found = await failure(http, upstream.url + "/x", seconds)
+        await until(lambda: upstream.in_flight == 0)  # its connection is closed
+    return found, upstream.calls
 
 
 @pytest.mark.parametrize(
