@@ -5,7 +5,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from batches.executor.http_connection import PIECE_BYTES, Connection, Outbox
+from batches.executor.http_connection import PIECE_BYTES, TOGETHER, Connection, Outbox
 from batches.executor.transport import Kind, TransportError
 from tests.batches.executor.listening import GOOD
 from tests.batches.executor.scripted import until
@@ -76,3 +76,14 @@ async def test_what_comes_between_cancelling_and_closing_is_for_nobody(later):
         connection.fail(TransportError(Kind.TIMEOUT))
     else:
         connection.connection_lost(None)
+
+
+async def test_many_requests_of_one_step_do_not_wait_for_its_end():
+    outbox = Outbox(asyncio.get_running_loop())
+    pairs = [connected(outbox) for _ in range(TOGETHER + 1)]
+    for connection, _ in pairs:
+        connection.send(b"head", b"a").cancel()
+    assert [wire.write.called for _, wire in pairs] == [True] * TOGETHER + [False]
+
+    await until(lambda: pairs[-1][1].write.called)
+    assert all(wire.write.call_count == 1 for _, wire in pairs)
